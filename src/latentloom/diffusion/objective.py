@@ -1,7 +1,7 @@
 """The training objective of diffusion models: noising, targets and the loss (paper, Eq. 1).
 
-Every function takes images ``b c h w`` and videos ``b t c h w`` alike: a clip has one time step (``timesteps`` of ``b``),
-so all its frames are equally noisy. Arithmetic is float32 or wider whatever the dtype of the tensors.
+Every function takes images ``b c h w`` and videos ``b t c h w`` alike: a clip has one time step (``timesteps`` of
+``b``), so all its frames are equally noisy. Arithmetic is float32 or wider whatever the dtype of the tensors.
 """
 
 import torch
@@ -50,7 +50,7 @@ def to_sample(
     schedule: NoiseSchedule,
     prediction_type: PredictionType,
 ) -> Float[Tensor, "b *rest"]:
-    """The clean sample a prediction stands for: ``alpha_t z_t - sigma_t v``, ``(z_t - sigma_t eps) / alpha_t``, or ``z``.
+    """The clean sample behind a prediction: ``alpha_t z_t - sigma_t v``, ``(z_t - sigma_t eps) / alpha_t``, or ``z``.
 
     Raises:
         ValueError: unknown prediction type, or an ``epsilon`` prediction at a step without signal (``alpha_t = 0``).
@@ -63,8 +63,8 @@ def to_sample(
         return (alpha * noisy - sigma * prediction).to(noisy.dtype)
     if bool((alpha == 0).any()):
         raise ValueError(
-            f"an epsilon prediction at timesteps {timesteps.tolist()} says nothing about the sample: the schedule has no"
-            " signal there (zero terminal SNR); use v_prediction or a schedule without it"
+            f"an epsilon prediction at timesteps {timesteps.tolist()} says nothing about the sample: the schedule"
+            " has no signal there (zero terminal SNR); use v_prediction or a schedule without it"
         )
     return ((noisy - sigma * prediction) / alpha).to(noisy.dtype)
 

@@ -1,7 +1,7 @@
 """The noise schedule: how much signal and how much noise a training step holds (paper, section 2 and appendix).
 
-``z_t = alpha_t z + sigma_t eps`` with ``alpha_t^2 + sigma_t^2 = 1`` (variance preserving). The discrete values are those
-of a diffusers scheduler, so that training and sampling can never disagree. This is not a sampler: see ``sampler``.
+``z_t = alpha_t z + sigma_t eps`` with ``alpha_t^2 + sigma_t^2 = 1`` (variance preserving). The discrete values are
+those of a diffusers scheduler, so that training and sampling never disagree. This is not a sampler: see ``sampler``.
 """
 
 from dataclasses import dataclass
@@ -89,8 +89,8 @@ def noise_scheduler(prediction_type: PredictionType = "v_prediction", zero_termi
     """The scheduler that new stacks are trained and saved with: Stable Diffusion's betas over 1000 steps.
 
     The betas are linear in ``sqrt(beta)`` from 0.00085 to 0.012: what LDM code calls "linear" is diffusers'
-    ``scaled_linear``. With ``zero_terminal_snr`` the last step is pure noise (Lin et al. 2023, algorithm 1), which needs
-    ``trailing`` spacing in sampling, so that generation starts at that step.
+    ``scaled_linear``. With ``zero_terminal_snr`` the last step is pure noise (Lin et al. 2023, algorithm 1), which
+    needs ``trailing`` spacing in sampling, so that generation starts at that step.
 
     Raises:
         ValueError: unknown prediction type, or ``epsilon`` with zero terminal SNR (at the last step the noise is the

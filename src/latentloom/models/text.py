@@ -1,7 +1,7 @@
 """Text conditioning: a word-level tokenizer, a small CLIP text encoder, and the encoding both share with diffusers.
 
 Captions of a small world need a few hundred words, not a 49,408-piece vocabulary. Tokenizer and encoder are stock
-transformers classes, so that stock pipelines load them from a folder; ``encode_text`` also serves Stable Diffusion's own.
+transformers classes, so that stock pipelines load them from a folder; ``encode_text`` serves Stable Diffusion's too.
 """
 
 import logging
@@ -53,7 +53,7 @@ def train_tokenizer(captions: Iterable[str], max_length: int = 32) -> PreTrained
 def text_encoder(
     vocabulary_size: int, *, max_length: int = 32, width: int = 128, num_layers: int = 2, num_heads: int = 4
 ) -> CLIPTextModel:
-    """A small untrained ``CLIPTextModel`` for a tokenizer of ``train_tokenizer``; hidden states are ``b max_length width``.
+    """A small untrained ``CLIPTextModel`` for a tokenizer of ``train_tokenizer``; hidden states ``b max_length width``.
 
     Raises:
         ValueError: ``width`` is not a multiple of ``num_heads``.
@@ -80,18 +80,17 @@ def encode_text(
 ) -> Float[Tensor, "b n d"]:
     """Hidden states of every token, padded to the tokenizer's length, as ``StableDiffusionPipeline`` computes them.
 
-    Differentiable: the caller decides about ``no_grad``. Words cut off and words unknown are logged as warnings.
+    Differentiable: the caller decides about ``no_grad``. ``warn_about_losses`` tells what a prompt loses on the way.
 
     Raises:
         ValueError: ``prompts`` is empty or a single string.
     """
     if isinstance(prompts, str) or not len(prompts):
         raise ValueError(f"prompts must be a sequence of at least one string, given {prompts!r}")
-    _warn_about_loss(tokenizer, prompts)
     tokens = tokenizer(
         list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
     )
-    # diffusers passes the mask only to encoders that say so; CLIP's causal mask already hides the padding from the words
+    # diffusers passes the mask only to encoders that say so; CLIP's causal mask hides the padding from the words anyway
     masked = getattr(text_encoder.config, "use_attention_mask", False)
     device = text_encoder.device
     attention_mask = tokens["attention_mask"].to(device) if masked else None
@@ -107,7 +106,8 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[str]:
     return [word for word in words if backend.token_to_id(word) is None]
 
 
-def _warn_about_loss(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> None:
+def warn_about_losses(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> None:
+    """Log what the encoder will not see of each prompt: words it never learnt and words beyond its length."""
     for prompt in dict.fromkeys(prompts):
         if unknown := unknown_words(tokenizer, prompt):
             logger.warning("words the text encoder never saw: %s", ", ".join(unknown[:8]))
