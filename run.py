@@ -94,7 +94,7 @@ def set_up(state: dict | None, extras: set[str]) -> None:
     write_state({"installing": True})
     names = "[" + ",".join(wanted["extras"]) + "]" if wanted["extras"] else ""
     say(f"installing latentloom{names} under constraints.txt (a minute or two, once)")
-    command = [BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input"]
+    command = [BIN / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
     code = subprocess.call([*command, "-c", ROOT / "constraints.txt", "-e", f"{ROOT}{names}"])
     if code:  # pip has put back what it had begun; what worked before still does
         write_state(state) if state else STATE.unlink()
