@@ -73,6 +73,7 @@ def ensure_environment(extras: tuple[str, ...]) -> None:
     if is_ready(read_state(), wanted_state(set(extras))):
         return
     with (ROOT / ".venv.lock").open("w") as lock:
+        os.set_inheritable(lock.fileno(), True)  # a pip that outlives a killed run.py keeps the lock
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -95,7 +96,7 @@ def set_up(state: dict | None, extras: set[str]) -> None:
     names = "[" + ",".join(wanted["extras"]) + "]" if wanted["extras"] else ""
     say(f"installing latentloom{names} under constraints.txt (a minute or two, once)")
     command = [BIN / "python", "-m", "pip", "install", "-qq", "--disable-pip-version-check", "--no-input"]
-    code = subprocess.call([*command, "-c", ROOT / "constraints.txt", "-e", f"{ROOT}{names}"])
+    code = subprocess.call([*command, "-c", ROOT / "constraints.txt", "-e", f"{ROOT}{names}"], close_fds=False)
     if code:  # pip has put back what it had begun; what worked before still does
         write_state(state) if state else STATE.unlink()
         sys.exit(f"pip could not install latentloom (exit {code}, its reason above); the same command tries again")
