@@ -1,0 +1,39 @@
+"""Contact sheets: the frames of a clip side by side in one picture, to be looked at. Not a player, not a plot."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+_GAP = 2
+_LABEL_LINES = 14
+
+
+def contact_sheet(
+    frames: UInt8[Tensor, "t h w 3"], path: str | Path, *, columns: int | None = None, labels: Sequence[str] | None = None
+) -> None:
+    """Draw ``frames`` row by row into the picture ``path`` (overwritten), ``columns`` a row, a label under each.
+
+    Without ``columns`` the sheet comes out roughly square. Raises ValueError for no frames, columns < 1, or a number of
+    labels other than the number of frames.
+    """
+    num_frames, height, width = frames.shape[:3]
+    if not num_frames:
+        raise ValueError("a contact sheet needs at least one frame")
+    if columns is not None and columns < 1:
+        raise ValueError(f"columns is {columns}, expected at least 1")
+    if labels is not None and len(labels) != num_frames:
+        raise ValueError(f"{len(labels)} labels for {num_frames} frames; give one a frame")
+    columns = min(columns or max(1, round((num_frames * height / width) ** 0.5)), num_frames)
+    row = height + _GAP + (_LABEL_LINES if labels else 0)
+    sheet = Image.new("RGB", (columns * (width + _GAP) - _GAP, -(-num_frames // columns) * row - _GAP), "white")
+    draw = ImageDraw.Draw(sheet)
+    for index, frame in enumerate(np.asarray(frames)):
+        left, top = index % columns * (width + _GAP), index // columns * row
+        sheet.paste(Image.fromarray(frame), (left, top))
+        if labels:
+            draw.text((left + 2, top + height + 1), labels[index], fill="black")
+    sheet.save(path)
