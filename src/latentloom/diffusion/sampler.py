@@ -1,0 +1,88 @@
+"""The one denoising loop: from noise to latents with any diffusers scheduler (paper, section 2 and appendix).
+
+The schedulers are diffusers' own. What is predicted, with which condition and guidance, is the ``predict`` callable.
+"""
+
+import copy
+import inspect
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+Generators = torch.Generator | list[torch.Generator] | None
+
+
+class Predict(Protocol):
+    """The network with its conditions bound: scheduler-scaled latents and one time step in, a prediction out."""
+
+    def __call__(self, latents: Tensor, timestep: Tensor, /) -> Tensor: ...
+
+
+StepCallback = Callable[[int, Tensor, Tensor], Tensor | None]
+"""Called after each step with (step index from 0, timestep, latents); may return replacement latents, may raise."""
+
+
+@torch.no_grad()
+def denoise(
+    predict: Predict,
+    noise: Float[Tensor, "b *rest"],
+    scheduler: Any,
+    num_inference_steps: int,
+    *,
+    eta: float = 0.0,
+    generator: Generators = None,
+    callback: StepCallback | None = None,
+) -> Float[Tensor, "b *rest"]:
+    """Walk the scheduler's time steps from unit Gaussian ``noise`` to clean latents of the same shape.
+
+    The scheduler is copied: it holds the state of one walk (multistep history, step index), and two requests, or one
+    after an exception, must not meet in it.
+
+    Args:
+        eta: share of DDIM's fresh noise in [0, 1]; given only to schedulers that take it.
+        generator: the source of fresh noise for stochastic schedulers, one for all clips or a list of one per clip.
+    """
+    scheduler = copy.deepcopy(scheduler)
+    scheduler.set_timesteps(num_inference_steps, device=noise.device)
+    step_options = _accepted(scheduler.step, {"eta": eta, "generator": generator})
+    latents = noise * scheduler.init_noise_sigma
+    for index, timestep in enumerate(scheduler.timesteps):
+        prediction = predict(scheduler.scale_model_input(latents, timestep), timestep)
+        latents = scheduler.step(prediction, timestep, latents, **step_options, return_dict=False)[0]
+        if callback is not None:
+            replaced = callback(index, timestep, latents)
+            latents = latents if replaced is None else replaced
+    return latents
+
+
+def num_evaluations(scheduler: Any, num_inference_steps: int) -> int:
+    """How often ``denoise`` will call ``predict``, for progress bars; some schedulers call more than once a step."""
+    scheduler = copy.deepcopy(scheduler)
+    scheduler.set_timesteps(num_inference_steps)
+    return len(scheduler.timesteps)
+
+
+def clip_noise(
+    shape: tuple[int, ...], generator: Generators, device: torch.device | str, dtype: torch.dtype
+) -> Shaped[Tensor, "b *rest"]:
+    """Unit Gaussian noise of ``shape``; with a list of generators each clip has the noise it would have alone.
+
+    Drawn in float32 on the generator's device and then cast, so that one seed starts one clip in every dtype.
+
+    Raises:
+        ValueError: a list whose length is not ``shape[0]``.
+    """
+    if isinstance(generator, list):
+        if len(generator) != shape[0]:
+            raise ValueError(f"{len(generator)} generators for {shape[0]} clips; give one, or one per clip")
+        return torch.cat([clip_noise((1, *shape[1:]), single, device, dtype) for single in generator])
+    source = torch.device(device) if generator is None else generator.device
+    return torch.randn(shape, generator=generator, device=source, dtype=torch.float32).to(device, dtype)
+
+
+def _accepted(step: Callable[..., Any], options: dict[str, Any]) -> dict[str, Any]:
+    known = inspect.signature(step).parameters
+    return {name: value for name, value in options.items() if name in known}
