@@ -1,0 +1,24 @@
+"""One entry for all stock networks: which sites does this network have?"""
+
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
+
+from latentloom.backbones.site import Site
+from latentloom.backbones.unet import unet_sites
+from latentloom.backbones.vae_decoder import decoder_sites
+
+
+def find_sites(network: nn.Module) -> list[Site]:
+    """The sites of a stock network, input to output.
+
+    Raises:
+        ValueError: a class of network we know no sites of.
+    """
+    if isinstance(network, UNet2DConditionModel):
+        return unet_sites(network)
+    if isinstance(network, AutoencoderKL):
+        return decoder_sites(network)
+    raise ValueError(
+        f"temporal layers cannot be placed in a {type(network).__name__}: "
+        "expected diffusers' UNet2DConditionModel or AutoencoderKL"
+    )

@@ -1,0 +1,57 @@
+"""Sites of ``UNet2DConditionModel``: Stable Diffusion 1 and 2, SDXL, the x4 upscaler, and small ones of that class.
+
+After every ResBlock, and after the last block inside every spatial transformer, before its ``proj_out`` (paper, section
+3.1; 22 + 16 sites on Stable Diffusion). Nothing after conv_in, conv_out, down- or upsampling.
+"""
+
+from collections.abc import Iterator
+from typing import cast
+
+from diffusers import Transformer2DModel, UNet2DConditionModel
+from diffusers.models.attention import BasicTransformerBlock
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
+
+from latentloom.backbones.site import Site
+
+
+def unet_sites(unet: UNet2DConditionModel) -> list[Site]:
+    """All sites, from the input to the output of the network."""
+    stages = [(f"down_blocks.{i}", block) for i, block in enumerate(unet.down_blocks)]
+    stages += [("mid_block", unet.mid_block)] if unet.mid_block is not None else []
+    stages += [(f"up_blocks.{i}", block) for i, block in enumerate(unet.up_blocks)]
+    return [site for name, block in stages for site in _block_sites(name, block)]
+
+
+def _block_sites(name: str, block: nn.Module) -> Iterator[Site]:
+    for i, resnet in enumerate(cast(nn.ModuleList, getattr(block, "resnets", ()))):
+        yield res_block_site(f"{name}.resnets.{i}", cast(ResnetBlock2D, resnet))
+    for i, transformer in enumerate(cast(nn.ModuleList, getattr(block, "attentions", ()))):
+        if isinstance(transformer, Transformer2DModel):
+            yield _transformer_site(f"{name}.attentions.{i}", transformer)
+
+
+def res_block_site(name: str, resnet: ResnetBlock2D) -> Site:
+    """The site after one ResBlock; also used by the decoder, whose ResBlocks have no time embedding."""
+    time = resnet.time_emb_proj
+    return Site(
+        name=name,
+        kind="res_block",
+        channels=resnet.out_channels,
+        num_groups=resnet.norm2.num_groups,
+        time_width=None if time is None else time.in_features,
+    )
+
+
+def _transformer_site(name: str, transformer: Transformer2DModel) -> Site:
+    last = len(transformer.transformer_blocks) - 1
+    block = cast(BasicTransformerBlock, transformer.transformer_blocks[last])
+    spatial, text = cast(Attention, block.attn1), cast(Attention | None, block.attn2)
+    return Site(
+        name=f"{name}.transformer_blocks.{last}",
+        kind="transformer",
+        channels=spatial.query_dim,
+        num_heads=spatial.heads,
+        context_width=None if text is None else text.cross_attention_dim,
+    )

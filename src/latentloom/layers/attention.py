@@ -1,0 +1,188 @@
+"""The temporal transformer: attention along time at each pixel (paper, section 3.1 and Fig. 4).
+
+``x + emb_t``, then residually: feed-forward, self-attention over t, cross-attention to the clip's text, feed-forward, each
+behind a LayerNorm. Tokens arrive as ``(b t) n c`` and are worked on in chunks of pixels, because pixels never meet: buffers
+stay small and the result is the same. Not here: spatial attention, which belongs to the image model.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from latentloom.layers.base import Clip
+from latentloom.layers.mixing import Mixing
+from latentloom.layers.position import NumberEmbedding
+
+# The largest buffer of a chunk (the feed-forward's hidden state) on a CPU; above it caches and page faults cost more.
+CHUNK_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class TemporalTransformerSpec:
+    """A temporal transformer; the defaults are the paper's text-to-video layer.
+
+    Attributes:
+        feed_forward_in: hidden width over channels of the feed-forward before the attention; 0 leaves it out.
+        feed_forward_out: the same after the attention.
+        position: hidden width over channels of the frame-position MLP, >= 1.
+        text: whether the layer attends to the clip's text where the network has text at all.
+    """
+
+    feed_forward_in: int = 4
+    feed_forward_out: int = 4
+    position: int = 4
+    text: bool = True
+
+    def build(self, channels: int, num_heads: int, context_width: int | None) -> "TemporalTransformer":
+        """The layer for tokens of ``channels``; ``context_width`` None where the site has no text."""
+        return TemporalTransformer(self, channels, num_heads, context_width)
+
+
+class FeedForward(nn.Module):
+    """GEGLU feed-forward with its LayerNorm, residual: ``x + W_o (W_v y * gelu(W_g y))``, y = LN(x)."""
+
+    def __init__(self, channels: int, multiple: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+        self.proj = nn.Linear(channels, 2 * multiple * channels)
+        self.out = _zeroed(nn.Linear(multiple * channels, channels))
+
+    def forward(self, x: Float[Tensor, "n t c"]) -> Float[Tensor, "n t c"]:
+        """Any leading shape, each token alone."""
+        y = self.norm(x)
+        # Two products instead of one of twice the width: no strided halves, and the halves can be overwritten.
+        value_weight, gate_weight = self.proj.weight.chunk(2)
+        value_bias, gate_bias = self.proj.bias.chunk(2)
+        gate, value = F.linear(y, gate_weight, gate_bias), F.linear(y, value_weight, value_bias)
+        hidden = F.gelu(gate) * value if torch.is_grad_enabled() else value.mul_(torch.ops.aten.gelu_(gate))
+        return x + self.out(hidden)
+
+
+class SelfAttention(nn.Module):
+    """Attention over t with its LayerNorm, residual. Any t, no mask."""
+
+    def __init__(self, channels: int, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels, bias=False)
+        self.out = _zeroed(nn.Linear(channels, channels))
+
+    def forward(self, x: Float[Tensor, "n t c"]) -> Float[Tensor, "n t c"]:
+        """Each of n pixels attends over its t frames."""
+        query, key, value = self.qkv(self.norm(x)).unflatten(-1, (3, self.num_heads, -1)).unbind(2)  # n t heads d
+        return x + self.out(attend(query, key, value).flatten(2))
+
+
+class CrossAttention(nn.Module):
+    """Attention to the text with its LayerNorm, residual; keys and values are computed once per clip."""
+
+    def __init__(self, channels: int, num_heads: int, context_width: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.norm = nn.LayerNorm(channels)
+        self.query = nn.Linear(channels, channels, bias=False)
+        self.key_value = nn.Linear(context_width, 2 * channels, bias=False)
+        self.out = _zeroed(nn.Linear(channels, channels))
+
+    def keys_values(self, text: Float[Tensor, "b l d"]) -> Float[Tensor, "b l 2 heads e"]:
+        """The text's keys and values, one row per token and clip."""
+        return self.key_value(text).unflatten(-1, (2, self.num_heads, -1))
+
+    def forward(
+        self, x: Float[Tensor, "b n t c"], keys_values: Float[Tensor, "b l 2 heads e"]
+    ) -> Float[Tensor, "b n t c"]:
+        """All pixels and frames of a clip are one row of queries."""
+        query = self.query(self.norm(x)).flatten(1, 2).unflatten(-1, (self.num_heads, -1))  # b (n t) heads e
+        key, value = keys_values.unbind(2)
+        return x + self.out(attend(query, key, value).flatten(2)).view_as(x)
+
+
+class TemporalTransformer(nn.Module):
+    """The whole layer, with position embedding and mix."""
+
+    def __init__(
+        self, spec: TemporalTransformerSpec, channels: int, num_heads: int, context_width: int | None
+    ) -> None:
+        super().__init__()
+        self.position = NumberEmbedding(channels, spec.position * channels, channels)
+        self.feed_forward_in = FeedForward(channels, spec.feed_forward_in) if spec.feed_forward_in else None
+        self.self_attention = SelfAttention(channels, num_heads)
+        with_text = spec.text and context_width is not None
+        self.cross_attention = CrossAttention(channels, num_heads, context_width) if with_text else None
+        self.feed_forward_out = FeedForward(channels, spec.feed_forward_out) if spec.feed_forward_out else None
+        self.mixing = Mixing()
+        self.token_width = max(2 * spec.feed_forward_in, 2 * spec.feed_forward_out, 4) * channels
+
+    def forward(
+        self,
+        z: Float[Tensor, "bt n c"],
+        clip: Clip,
+        time_embedding: Float[Tensor, "bt d"] | None = None,
+    ) -> Float[Tensor, "bt n c"]:
+        """Align the tokens of each clip's frames.
+
+        Args:
+            z: the spatial transformer block's output, n pixels a frame.
+            clip: frames per clip, text, mixing. ``text`` is needed where the layer attends to text.
+            time_embedding: not used; diffusion time reaches these features through the res blocks.
+        """
+        pixels = z.unflatten(0, (-1, clip.num_frames)).transpose(1, 2)  # b n t c, a view
+        positions = self.position(torch.arange(clip.num_frames, device=z.device, dtype=torch.float32))  # t c
+        text = self._keys_values(clip)
+        share = self.mixing.temporal_share(clip)
+        chunks = [
+            torch.lerp(chunk, self._align(chunk, positions, text), share).transpose(1, 2)  # b t n c
+            for chunk in pixels.split(self._chunk_size(pixels), dim=1)
+        ]
+        return (chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=2)).reshape(z.shape)
+
+    def _align(self, pixels: Tensor, positions: Tensor, keys_values: Tensor | None) -> Tensor:
+        x = (pixels.contiguous() + positions).flatten(0, 1)  # (b n) t c
+        if self.feed_forward_in is not None:
+            x = self.feed_forward_in(x)
+        x = self.self_attention(x)
+        if self.cross_attention is not None:
+            assert keys_values is not None
+            x = self.cross_attention(x.view(pixels.shape), keys_values).flatten(0, 1)
+        if self.feed_forward_out is not None:
+            x = self.feed_forward_out(x)
+        return x.view(pixels.shape)
+
+    def _keys_values(self, clip: Clip) -> Tensor | None:
+        if self.cross_attention is None:
+            return None
+        if clip.text is None:
+            raise ValueError("these temporal layers attend to text: expected encoder_hidden_states of b n d, given None")
+        return self.cross_attention.keys_values(clip.text)
+
+    def _chunk_size(self, pixels: Tensor) -> int:
+        """Pixels a chunk. GPUs take the whole: their caches do not decide here."""
+        batch, num_pixels, num_frames, _ = pixels.shape
+        if pixels.device.type != "cpu":
+            return num_pixels
+        return max(1, min(num_pixels, CHUNK_BYTES // (batch * num_frames * self.token_width * pixels.element_size())))
+
+
+def attend(
+    query: Float[Tensor, "n q heads d"], key: Float[Tensor, "n k heads d"], value: Float[Tensor, "n k heads d"]
+) -> Float[Tensor, "n q heads d"]:
+    """``softmax(q k^T / sqrt(d)) v`` per head.
+
+    Strided SDPA where nothing is differentiated; einsum where a CPU must differentiate, because there the backward of SDPA at
+    small t is several times slower than the products themselves (quality notes, section 3).
+    """
+    if torch.is_grad_enabled() and query.device.type == "cpu":
+        scores = torch.einsum("nqhd,nkhd->nhqk", query, key) * query.shape[-1] ** -0.5
+        return torch.einsum("nhqk,nkhd->nqhd", scores.softmax(-1), value)
+    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+
+
+def _zeroed(linear: nn.Linear) -> nn.Linear:
+    nn.init.zeros_(linear.weight)
+    nn.init.zeros_(linear.bias)
+    return linear

@@ -1,0 +1,34 @@
+"""What every temporal layer is told beside its features: the clip.
+
+Paper, section 3.1: a layer computes ``l(z, c)`` for the frames ``z`` of one video and its conditioning ``c``. Nothing of a
+clip is stored in a layer, so one set of layers serves every length, batch and device.
+"""
+
+from dataclasses import dataclass
+
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """One batch of clips, as the temporal layers see it.
+
+    Attributes:
+        num_frames: frames per clip, t >= 1; features arrive as ``(b t) ...``.
+        text: temporal text context, ``b n d``, one per clip, or None.
+        condition: added to the time embedding of temporal res blocks, ``b d``, or None (fps; later ego motion, labels).
+        alpha: mixing forced on all layers, in [0, 1]; 1 is the image model; None takes the learned values.
+        strength: the share of the temporal change that is kept, ``alpha_eff = 1 - strength * (1 - alpha)``.
+    """
+
+    num_frames: int
+    text: Float[Tensor, "b n d"] | None = None
+    condition: Float[Tensor, "b d"] | None = None
+    alpha: float | None = None
+    strength: float = 1.0
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the mix leaves the image model alone, bit for bit (alpha = 1 or strength = 0)."""
+        return self.alpha == 1.0 or self.strength == 0.0

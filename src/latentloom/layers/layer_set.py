@@ -1,0 +1,66 @@
+"""Layer sets: which temporal layer follows which kind of spatial layer.
+
+``text()`` is the paper's text-to-video set, ``driving()`` its set without text, ``decoder()`` that of the video decoder
+(paper, sections 3.1, 3.4 and appendix). Frozen data; ``to_dict`` is what ``config.json`` holds.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from latentloom.layers.attention import TemporalTransformerSpec
+from latentloom.layers.conv3d import TemporalResBlockSpec, TimeConvSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerSet:
+    """One spec per kind of site; None leaves that kind alone.
+
+    Attributes:
+        res_block: after every spatial ResBlock.
+        transformer: after the last block of every spatial transformer.
+        output: after the last convolution of a decoder.
+        fps: whether the clip's frames per second are embedded and added to the time embedding of temporal res blocks.
+    """
+
+    res_block: TemporalResBlockSpec | None = None
+    transformer: TemporalTransformerSpec | None = None
+    output: TimeConvSpec | None = None
+    fps: bool = False
+
+    @classmethod
+    def text(cls) -> "LayerSet":
+        """The paper's text-to-video set: 656M parameters on Stable Diffusion 2.1."""
+        return cls(res_block=TemporalResBlockSpec(), transformer=TemporalTransformerSpec())
+
+    @classmethod
+    def driving(cls, *, feed_forward: int = 1) -> "LayerSet":
+        """Without text, with fps; small: no feed-forward before the attention and a narrow one after it.
+
+        Args:
+            feed_forward: hidden width over channels of the feed-forward; 0 leaves it out, 4 is the paper's width.
+        """
+        attention = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=feed_forward, position=1, text=False)
+        return cls(res_block=TemporalResBlockSpec(), transformer=attention, fps=True)
+
+    @classmethod
+    def decoder(cls) -> "LayerSet":
+        """Convolutions only, and one time conv at the end."""
+        return cls(res_block=TemporalResBlockSpec(), output=TimeConvSpec())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for ``config.json``."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> "LayerSet":
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError: keys this version does not know.
+        """
+        specs = {"res_block": TemporalResBlockSpec, "transformer": TemporalTransformerSpec, "output": TimeConvSpec}
+        try:
+            parts = {kind: spec(**data[kind]) for kind, spec in specs.items() if data.get(kind) is not None}
+            return cls(**parts, **{key: value for key, value in data.items() if key not in specs})
+        except TypeError as error:
+            raise ValueError(f"layer set {data} is not one this version of latentloom can build: {error}") from error

@@ -1,0 +1,101 @@
+"""The autoencoder between pixels and latents, read frame by frame (paper, Sec. 3.1 and 3.3).
+
+A stock diffusers ``AutoencoderKL``; this module adds the video shapes, chunks over time, and the folding of latent
+statistics into its weights. The temporal decoder (Sec. 3.1.1) attaches its layers here in the same way as a UNet does.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from diffusers import AutoencoderKL
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from latentloom.shapes import fold_frames, unfold_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderSpec:
+    """The shape of a KL autoencoder with ``len(widths) - 1`` halvings (4 widths: f = 8)."""
+
+    widths: tuple[int, ...]
+    latent_channels: int = 8
+    layers_per_block: int = 1
+    norm_groups: int = 8
+
+    def build(self, size: tuple[int, int]) -> AutoencoderKL:
+        """A freshly initialised autoencoder; ``size`` (height, width in pixels) is only recorded."""
+        levels = len(self.widths)
+        return AutoencoderKL(
+            down_block_types=("DownEncoderBlock2D",) * levels,
+            up_block_types=("UpDecoderBlock2D",) * levels,
+            block_out_channels=self.widths,
+            layers_per_block=self.layers_per_block,
+            latent_channels=self.latent_channels,
+            norm_num_groups=self.norm_groups,
+            sample_size=max(size),
+            scaling_factor=1.0,
+        )
+
+
+class VideoAutoencoder(nn.Module):
+    """An image autoencoder that reads and writes video, one frame at a time.
+
+    Latents are the posterior mean times ``vae.config.scaling_factor``, as diffusers' pipelines expect them.
+    """
+
+    def __init__(self, vae: AutoencoderKL):
+        super().__init__()
+        self.vae = vae
+
+    @property
+    def factor(self) -> int:
+        """Pixels per latent position along each side, f in the paper."""
+        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+
+    @torch.no_grad()
+    def encode(self, frames: Float[Tensor, "b t 3 H W"], chunk_size: int = 16) -> Float[Tensor, "b t c h w"]:
+        """Pixels in [-1, 1] to latents.
+
+        Raises:
+            ValueError: height or width is not a multiple of `factor`.
+        """
+        height, width = frames.shape[-2:]
+        if height % self.factor or width % self.factor:
+            raise ValueError(f"frames of {height}x{width} pixels: both sides must be multiples of {self.factor}")
+        images = fold_frames(frames).to(self.vae.dtype)
+        latents = [self.vae.encode(chunk).latent_dist.mode() for chunk in images.split(chunk_size)]
+        return unfold_frames(torch.cat(latents) * self.vae.config.scaling_factor, frames.shape[1])
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "b t c h w"], chunk_size: int | None = None) -> Float[Tensor, "b t 3 H W"]:
+        """Latents to pixels in about [-1, 1] (not clamped); ``chunk_size`` frames at once, None = all.
+
+        Raises:
+            ValueError: ``chunk_size`` is below 1.
+        """
+        if chunk_size is not None and chunk_size < 1:
+            raise ValueError(f"chunk_size {chunk_size}: expected at least 1 frame")
+        images = fold_frames(latents).to(self.vae.dtype) / self.vae.config.scaling_factor
+        frames = [self.vae.decode(chunk).sample for chunk in images.split(chunk_size or len(images))]
+        return unfold_frames(torch.cat(frames), latents.shape[1])
+
+
+@torch.no_grad()
+def fold_statistics(vae: AutoencoderKL, mean: Float[Tensor, "c"], std: Float[Tensor, "c"]) -> None:
+    """Make latents of zero mean and unit variance per channel by rewriting the two 1x1 convolutions beside them.
+
+    z' = (z - mean) / std is linear, so it folds into ``quant_conv`` (last of the encoder) and its inverse into
+    ``post_quant_conv`` (first of the decoder). Stock diffusers then needs only ``scaling_factor = 1`` and knows nothing
+    of channel statistics.
+    """
+    assert vae.quant_conv is not None and vae.post_quant_conv is not None
+    encode, decode = vae.quant_conv, vae.post_quant_conv
+    assert encode.bias is not None and decode.bias is not None
+    channels = len(mean)
+    encode.bias[:channels] -= mean
+    encode.bias[:channels] /= std
+    encode.weight[:channels] /= std[:, None, None, None]
+    encode.bias[channels:] -= 2 * std.log()  # log-variance of z' = log-variance of z - 2 log std
+    decode.bias += decode.weight[:, :, 0, 0] @ mean
+    decode.weight *= std[None, :, None, None]

@@ -1,0 +1,241 @@
+"""Training of the image autoencoder: L1 + gradients + KL, then a patch discriminator for texture (paper, Sec. 3.3; LDM).
+
+Two uses: from scratch, and with the encoder frozen (``train_encoder=False``), which sharpens the decoder of latents
+that a diffusion model was already trained on. Latents are normalised per channel at the end (`fold_statistics`).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from latentloom.data.clips import image_items, source_weights
+from latentloom.data.manifest import Dataset
+from latentloom.data.sheets import contact_sheet
+from latentloom.models.autoencoder import AutoencoderSpec, fold_statistics
+from latentloom.models.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
+from latentloom.shapes import from_pixels, to_pixels
+from latentloom.training.loop import Loop, LoopConfig, Player, Progress
+from latentloom.training.optimizer import build_optimizers
+from latentloom.training.order import Draw
+from latentloom.training.run_folder import resolved
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderTraining:
+    """Settings of `train_autoencoder`. ``crop`` is height, width in pixels; weights multiply mean losses per value."""
+
+    loop: LoopConfig
+    spec: AutoencoderSpec
+    crop: tuple[int, int] = (64, 128)
+    optimizer: str = "muon"
+    learning_rate: float = 1.2e-3
+    muon_learning_rate: float = 0.02
+    gradient_weight: float = 0.5
+    kl_weight: float = 1e-5
+    adversarial_start: int | None = None
+    adversarial_weight: float = 0.5
+    train_encoder: bool = True
+    source_weights: Mapping[str, float] = field(default_factory=dict)
+
+
+class Crops:
+    """Random crops of single frames, flipped at random: pictures of any caption serve."""
+
+    def __init__(self, dataset: Dataset, crop: tuple[int, int], split: str = "train"):
+        if crop[0] > dataset.size[0] or crop[1] > dataset.size[1]:
+            raise ValueError(f"crops of {crop} do not fit frames of {dataset.size} pixels; choose a smaller crop")
+        self.dataset, self.crop, self.places = dataset, crop, image_items(dataset, split=split)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        record, frame = self.places[draw.item]
+        image = self.dataset.frames(self.dataset.records[record], [frame])[0]
+        generator = torch.Generator().manual_seed(draw.seed)
+        (height, width), (rows, columns) = image.shape[:2], self.crop
+        top = int(torch.randint(height - rows + 1, (), generator=generator))
+        left = int(torch.randint(width - columns + 1, (), generator=generator))
+        image = image[top : top + rows, left : left + columns]
+        if torch.rand((), generator=generator) < 0.5:
+            image = image.flip(1)
+        return {"pixels": image.contiguous(), "id": f"{self.dataset.records[record].id}:{frame}"}
+
+
+class Reconstruction(nn.Module):
+    """The autoencoder's side: L1 + gradient difference + KL, and the adversary once it plays."""
+
+    def __init__(self, vae: AutoencoderKL, discriminator: PatchDiscriminator, config: AutoencoderTraining):
+        super().__init__()
+        self.vae, self.discriminator, self.config = vae, discriminator, config
+        self.adversary_plays = False
+        self.real: Tensor | None = None
+        self.fake: Tensor | None = None
+
+    def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        real = from_pixels(batch["pixels"])
+        with torch.set_grad_enabled(self.config.train_encoder and torch.is_grad_enabled()):
+            moments = self.vae.encode(real).latent_dist.parameters.float()  # a KL in bfloat16 loses its small terms
+            posterior = DiagonalGaussianDistribution(moments)
+            latents = posterior.sample(generator)
+        fake = self.vae.decode(latents).sample.float()
+        pixel = F.l1_loss(fake, real)
+        gradient = gradient_difference(fake, real)
+        loss = pixel + self.config.gradient_weight * gradient
+        logged = {"l1": pixel.item(), "gradient": gradient.item()}
+        if self.config.train_encoder:
+            kl = posterior.kl().sum() / real.numel()
+            loss, logged["kl"] = loss + self.config.kl_weight * kl, kl.item()
+        if self.adversary_plays:
+            loss = loss + self._adversarial(loss, fake)
+        self.real, self.fake = real, fake.detach()
+        return loss, logged
+
+    def _adversarial(self, loss: Tensor, fake: Tensor) -> Tensor:
+        """The generator's hinge loss, scaled so that its gradient at the last layer is a stated part of the rest's."""
+        self.discriminator.requires_grad_(False)
+        adversarial = generator_loss(self.discriminator(fake))
+        self.discriminator.requires_grad_(True)
+        last = self.vae.decoder.conv_out.weight
+        wanted = torch.autograd.grad(loss, last, retain_graph=True)[0].norm()
+        actual = torch.autograd.grad(adversarial, last, retain_graph=True)[0].norm()
+        scale = (wanted / (actual + 1e-4)).clamp(0, 1e4).detach()
+        return self.config.adversarial_weight * scale * adversarial
+
+
+class Discrimination(nn.Module):
+    """The discriminator's side, on the pictures the autoencoder has just seen and made."""
+
+    def __init__(self, discriminator: PatchDiscriminator, reconstruction: Reconstruction):
+        super().__init__()
+        self.discriminator = discriminator
+        self._reconstruction = (reconstruction,)  # in a tuple: not a submodule of this one
+
+    def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        pictures = self._reconstruction[0]
+        assert pictures.real is not None and pictures.fake is not None
+        real, fake = self.discriminator(torch.cat([pictures.real, pictures.fake])).float().chunk(2)
+        return discriminator_loss(real, fake), {"d_real": real.mean().item(), "d_fake": fake.mean().item()}
+
+
+def gradient_difference(fake: Float[Tensor, "b 3 h w"], real: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
+    """Mean |difference of neighbouring-pixel differences|, down and across: keeps edges that L1 would smear."""
+    error = fake - real
+    return error.diff(dim=-2).abs().mean() + error.diff(dim=-1).abs().mean()
+
+
+class AutoencoderTask:
+    """The two players, their data and the sheet of originals over reconstructions."""
+
+    def __init__(self, vae: AutoencoderKL, config: AutoencoderTraining, dataset: Dataset):
+        self.config, self.dataset, self.vae = config, dataset, vae
+        vae.requires_grad_(True)
+        if not config.train_encoder:
+            for frozen in (vae.encoder, vae.quant_conv):
+                assert frozen is not None
+                frozen.requires_grad_(False)
+        discriminator = PatchDiscriminator()
+        self.reconstruction = Reconstruction(vae, discriminator, config)
+        rates = {"learning_rate": config.learning_rate, "muon_learning_rate": config.muon_learning_rate}
+        self.players = [
+            Player(
+                name="autoencoder",
+                objective=self.reconstruction,
+                trained=vae,
+                optimizers=build_optimizers(vae, config.optimizer, **rates),
+            ),
+            Player(
+                name="discriminator",
+                objective=Discrimination(discriminator, self.reconstruction),
+                trained=discriminator,
+                optimizers=build_optimizers(discriminator, "adamw", 4e-4),
+                average=False,
+            ),
+        ]
+        self.items = Crops(dataset, config.crop)
+        records = [record for record, _ in self.items.places]
+        self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
+
+    def active(self, player: Player, step: int) -> bool:
+        start = self.config.adversarial_start
+        self.reconstruction.adversary_plays = start is not None and step >= start
+        return player.name == "autoencoder" or self.reconstruction.adversary_plays
+
+    @torch.no_grad()
+    def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
+        """Eight held-out frames over their reconstructions, and the mean PSNR of up to 64."""
+        frames = held_out_frames(self.dataset, 64)
+        rebuilt = reconstruct(self.vae, frames)
+        chosen = list(range(0, len(frames), max(1, len(frames) // 8)))[:8]
+        rows = torch.stack([frames[chosen], rebuilt[chosen]], 1).flatten(0, 1)
+        contact_sheet(rows, path, columns=2)
+        return {"psnr": float(psnr(frames, rebuilt).mean())}
+
+
+@torch.no_grad()
+def reconstruct(vae: AutoencoderKL, frames: Tensor) -> Tensor:
+    """uint8 ``t h w 3`` through the autoencoder (posterior mean) and back."""
+    return torch.cat(
+        [to_pixels(vae.decode(vae.encode(from_pixels(chunk)).latent_dist.mode()).sample) for chunk in frames.split(8)]
+    )
+
+
+def psnr(a: Tensor, b: Tensor) -> Float[Tensor, "t"]:
+    """Peak signal-to-noise ratio of each frame, dB; uint8 ``t h w 3``."""
+    error = (a.double() - b.double()).square().mean((1, 2, 3))
+    return 10 * torch.log10(255**2 / error.clamp(min=1e-10))
+
+
+def held_out_frames(dataset: Dataset, count: int) -> Tensor:
+    """``count`` frames spread over the validation split (the training split where there is none)."""
+    split = "val" if any(record.split == "val" for record in dataset.records) else "train"
+    places = image_items(dataset, split=split)
+    chosen = [places[i * len(places) // count] for i in range(min(count, len(places)))]
+    return torch.cat([dataset.frames(dataset.records[record], [frame]) for record, frame in chosen])
+
+
+def train_autoencoder(
+    config: AutoencoderTraining,
+    dataset: Dataset,
+    output: Path,
+    *,
+    vae: AutoencoderKL | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> AutoencoderKL:
+    """Train an autoencoder (from scratch, or ``vae`` further) and save it, with unit latents, in ``output/final``.
+
+    Returns the averaged weights. Continues from ``output`` when it holds a checkpoint.
+
+    Raises:
+        ValueError: see `Loop.run`; or a crop that does not fit, or ``train_encoder=False`` without a ``vae``.
+    """
+    if vae is None and not config.train_encoder:
+        raise ValueError("training the decoder alone needs an autoencoder to start from; name one")
+    torch.manual_seed(config.loop.seed)
+    network = config.spec.build(dataset.size) if vae is None else vae
+    task = AutoencoderTask(network, config, dataset)
+    Loop(task, config.loop, output, report).run(resolved(asdict(config), config.loop))
+    network.eval().requires_grad_(False)
+    if config.train_encoder:
+        mean, std = latent_statistics(network, dataset)
+        fold_statistics(network, mean, std)
+    network.save_pretrained(output / "final")
+    return network
+
+
+@torch.no_grad()
+def latent_statistics(vae: AutoencoderKL, dataset: Dataset, count: int = 512) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of each latent channel over ``count`` training frames spread evenly."""
+    places = image_items(dataset)
+    chosen = [places[i * len(places) // count] for i in range(min(count, len(places)))]
+    frames = torch.cat([dataset.frames(dataset.records[record], [frame]) for record, frame in chosen])
+    latents = torch.cat([vae.encode(from_pixels(chunk)).latent_dist.mode() for chunk in frames.split(8)])
+    return latents.mean((0, 2, 3)), latents.std((0, 2, 3))
