@@ -57,8 +57,8 @@ def identify_container(path: Path, file: BinaryIO) -> str:
     container = _demuxer(head)
     if container is None:
         raise VideoError(path, "not a video file (MP4, MOV, MKV, WebM, AVI, GIF, MPEG-TS or MPEG-PS is expected)")
-    missing = {"mov": _mov_missing, "matroska": _matroska_missing, "avi": _avi_missing, "gif": _gif_missing}.get(container)
-    lacking = missing(file, size) if missing else 0
+    count_missing = _MISSING.get(container)
+    lacking = count_missing(file, size) if count_missing else 0
     if lacking:
         raise VideoError(path, f"truncated: the file ends {lacking} bytes or more before it should")
     file.seek(0)
@@ -125,3 +125,6 @@ def _avi_missing(file: BinaryIO, size: int) -> int:
 def _gif_missing(file: BinaryIO, size: int) -> int:
     file.seek(max(size - 64, 0))
     return 0 if b";" in file.read() else 1
+
+
+_MISSING = {"mov": _mov_missing, "matroska": _matroska_missing, "avi": _avi_missing, "gif": _gif_missing}

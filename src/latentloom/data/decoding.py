@@ -49,6 +49,7 @@ def open_video(path: Path) -> Iterator[tuple[VideoHeader, Iterator[tuple[Fractio
         except (av.error.FFmpegError, ValueError, OSError) as error:
             raise VideoError(path, f"not a readable {container_name} file: {_why(error)}") from None
         with container:
+            assert isinstance(container, InputContainer)
             if not container.streams.video:
                 raise VideoError(path, "no video stream")
             stream = container.streams.video[0]
@@ -88,9 +89,7 @@ def _duration(container: InputContainer, stream: VideoStream) -> Fraction | None
     return None if container.duration is None else Fraction(container.duration, av.time_base)
 
 
-def _frames(
-    path: Path, container: InputContainer, stream: VideoStream
-) -> Iterator[tuple[Fraction | None, VideoFrame]]:
+def _frames(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[tuple[Fraction | None, VideoFrame]]:
     stream.codec_context.options = {"err_detect": "explode", "max_pixels": str(MAX_PIXELS)}
     size: tuple[int, int] | None = None
     last = Fraction(0)

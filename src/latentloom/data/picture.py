@@ -1,8 +1,8 @@
 """One decoded frame as upright RGB of the wanted size: colour, orientation, crop, resize.
 
-Colour follows the file's tags; where a file has none, the convention of players is used (BT.709 for more than 576 lines,
-BT.601 below, limited range; grey is full range). What cannot be shown truthfully in 8-bit BT.709 RGB (HDR, wide gamut,
-transparency, interlacing) is refused by name, never shown wrong.
+Colour follows the file's tags; where a file has none, the convention of players is used (BT.709 for more than 576
+lines, BT.601 below, limited range; grey is full range). What cannot be shown truthfully in 8-bit BT.709 RGB (HDR, wide
+gamut, transparency, interlacing) is refused by name, never shown wrong.
 """
 
 from fractions import Fraction
@@ -19,12 +19,12 @@ _EXACT = (
 )
 _SD_LINES = 576
 _UNTAGGED = 2
-_MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: Colorspace.ITU601, 6: Colorspace.ITU601, 7: Colorspace.SMPTE240M}
+_ITU601 = Colorspace.ITU601
+_MATRICES = {1: Colorspace.ITU709, 4: Colorspace.FCC, 5: _ITU601, 6: _ITU601, 7: Colorspace.SMPTE240M}
 _HDR = {int(ColorTrc.SMPTE2084): "PQ", int(ColorTrc.ARIB_STD_B67): "HLG"}
-_PRIMARIES = {
-    int(p)
-    for p in (ColorPrimaries.BT709, ColorPrimaries.BT470M, ColorPrimaries.BT470BG, ColorPrimaries.SMPTE170M)
-} | {int(ColorPrimaries.SMPTE240M), int(ColorPrimaries.EBU3213), 0, _UNTAGGED}
+# Standard-definition primaries differ from BT.709 by less than an eye sees; players do not convert them either.
+_PRIMARIES = {0, _UNTAGGED, ColorPrimaries.BT709, ColorPrimaries.BT470M, ColorPrimaries.BT470BG}
+_PRIMARIES |= {ColorPrimaries.SMPTE170M, ColorPrimaries.SMPTE240M, ColorPrimaries.EBU3213}
 
 
 def upright_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> UInt8[np.ndarray, "h w 3"]:
@@ -39,14 +39,15 @@ def upright_rgb(frame: VideoFrame, reformatter: VideoReformatter) -> UInt8[np.nd
     full = frame.color_range == ColorRange.JPEG or frame.format.name.startswith("yuvj") or is_rgb
     full = full or (grey and frame.color_range != ColorRange.MPEG)
     _check_opaque(frame)
-    pixels = reformatter.reformat(
+    rgb = reformatter.reformat(
         frame,
         format="rgb24",
         src_colorspace=None if is_rgb else _matrix(frame),
         src_color_range=ColorRange.JPEG if full else ColorRange.MPEG,
         dst_color_range=ColorRange.JPEG,
         interpolation=_EXACT,
-    ).to_ndarray()
+    )
+    pixels = np.asarray(rgb.to_ndarray(), dtype=np.uint8)
     if grey and not full:  # swscale takes grey as full range whatever it is told
         table = np.clip(np.rint((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
         pixels = table[pixels]
@@ -59,7 +60,7 @@ def _check_colour(frame: VideoFrame) -> None:
     if frame.color_trc in _HDR:
         raise ValueError(f"HDR video ({_HDR[frame.color_trc]}) is not read; tone-map it to BT.709 first")
     if frame.color_primaries not in _PRIMARIES:
-        raise ValueError(f"wide-gamut video (colour primaries {frame.color_primaries}) is not read; convert it to BT.709")
+        raise ValueError(f"wide-gamut video (primaries {frame.color_primaries}) is not read; convert it to BT.709")
     if not frame.format.is_rgb and frame.colorspace not in {*_MATRICES, 0, _UNTAGGED}:
         raise ValueError(f"colour matrix {frame.colorspace} is not read; convert the video to BT.709")
 

@@ -13,7 +13,11 @@ _LABEL_LINES = 14
 
 
 def contact_sheet(
-    frames: UInt8[Tensor, "t h w 3"], path: str | Path, *, columns: int | None = None, labels: Sequence[str] | None = None
+    frames: UInt8[Tensor, "t h w 3"],
+    path: str | Path,
+    *,
+    columns: int | None = None,
+    labels: Sequence[str] | None = None,
 ) -> None:
     """Draw ``frames`` row by row into the picture ``path`` (overwritten), ``columns`` a row, a label under each.
 

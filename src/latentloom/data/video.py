@@ -1,4 +1,4 @@
-"""Video and image files in: frames picked by presentation time, upright, in right colours, or a `VideoError` that says why not.
+"""Video and image files in: frames picked by presentation time, upright, in right colours, or a `VideoError`.
 
 PyAV decodes; this room decides what is let in (`containers.py`, `decoding.py`), when frames are shown (`timing.py`) and
 how they look (`picture.py`). Writing is `video_writer.py`, re-exported here.
@@ -103,7 +103,7 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> UInt8[T
         try:
             image = Image.open(file, formats=("PNG", "JPEG", "WEBP", "BMP"))
             if image.width * image.height > MAX_PIXELS:
-                raise ValueError(f"a picture of {image.width}x{image.height} is beyond the limit of {MAX_PIXELS} pixels")
+                raise ValueError(f"{image.width}x{image.height} is beyond the limit of {MAX_PIXELS} pixels")
             rgb = _opaque_rgb(ImageOps.exif_transpose(image))
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise VideoError(path, f"not a readable picture: {error}") from None
@@ -113,7 +113,7 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> UInt8[T
 def _opaque_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         image = image.convert("RGBA")
-        if image.getextrema()[3][0] < 255:
+        if np.asarray(image)[..., 3].min() < 255:
             raise ValueError("it has transparent pixels; put it on a background first")
     if image.mode.startswith("I;16"):  # Pillow clips 16-bit grey instead of scaling it
         return Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8)).convert("RGB")
@@ -141,5 +141,3 @@ def _check_fits(
             f"{num_frames} frames of {width}x{height} need {needed / 2**30:.0f} GiB of memory, the limit is "
             f"{MAX_BYTES >> 30}; pass max_frames, a lower fps or a size",
         )
-
-

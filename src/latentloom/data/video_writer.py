@@ -45,12 +45,12 @@ def write_video(
     _check_target(path, force)
     partial = path.with_name(f".latentloom-{os.getpid()}-{_short(path)}.partial")
     try:
-        with open(partial, "wb") as file:
+        with partial.open("wb") as file:
             _encode(_checked(frames), file, rate)
             file.flush()
             os.fsync(file.fileno())
         _check_target(path, force)
-        os.replace(partial, path)
+        partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 
