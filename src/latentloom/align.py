@@ -11,11 +11,11 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Self, cast
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers import AutoencoderKL
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.outputs import BaseOutput
@@ -153,6 +153,17 @@ def check_transfer(layers: TemporalLayers, network: nn.Module) -> None:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SiteRow:
+    """One line of ``Aligned.table``."""
+
+    site: str
+    layer: str
+    channels: int
+    parameters: int
+    alpha: float
+
+
 @dataclass
 class AlignedOutput(BaseOutput):
     """``sample``: the network's output for each frame, ``b t c h w``."""
@@ -161,20 +172,21 @@ class AlignedOutput(BaseOutput):
 
 
 class _Binding:
-    """The clip in progress. Hooks and the checkpoint function share one; a deep copy copies all three together."""
+    """The clip in progress. Hooks and checkpoint functions share one; a deep copy copies them together."""
 
     def __init__(self) -> None:
         self.clip: Clip | None = None
+        self.checkpoints_layers = False
         self.in_checkpoint = False
 
     @contextmanager
-    def bound(self, clip: Clip | None, *, in_checkpoint: bool = False) -> Iterator[None]:
-        before = self.clip, self.in_checkpoint
-        self.clip, self.in_checkpoint = clip, in_checkpoint
+    def bound(self, clip: Clip | None, *, checkpoints_layers: bool = False, in_checkpoint: bool = False) -> Iterator[None]:
+        before = self.clip, self.checkpoints_layers, self.in_checkpoint
+        self.clip, self.checkpoints_layers, self.in_checkpoint = clip, checkpoints_layers, in_checkpoint
         try:
             yield
         finally:
-            self.clip, self.in_checkpoint = before
+            self.clip, self.checkpoints_layers, self.in_checkpoint = before
 
 
 class _SiteHook:
@@ -183,20 +195,22 @@ class _SiteHook:
     def __init__(self, layer: nn.Module, binding: _Binding) -> None:
         self.layer = layer
         self.binding = binding
-        self.checkpoints = False
 
     def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
         clip = self.binding.clip
         if clip is None or clip.is_image:
             return output
         time_embedding = args[1] if len(args) > 1 else None  # ResBlocks are called with (features, time embedding)
-        if self.checkpoints and torch.is_grad_enabled() and not self.binding.in_checkpoint:
+        if self.binding.checkpoints_layers and not self.binding.in_checkpoint and torch.is_grad_enabled():
             return cast(Tensor, checkpoint(self.layer, output, clip, time_embedding, use_reentrant=False))
         return self.layer(output, clip, time_embedding)
 
 
 class _ClipCheckpoint:
-    """The network's checkpoint function, which binds the clip of the forward pass again when it recomputes in backward."""
+    """A network's checkpoint function that binds the forward pass's clip again while it recomputes in ``backward``.
+
+    Without it a recomputation would run without temporal layers, or with those of a later clip.
+    """
 
     def __init__(self, inner: Callable[..., Any], binding: _Binding) -> None:
         self.inner = inner
@@ -209,26 +223,194 @@ class _ClipCheckpoint:
             with self.binding.bound(clip, in_checkpoint=True):
                 return function(*inputs)
 
-        return self.inner(_Callable(run), *args)
+        return self.inner(run, *args)
 
-
-class _Callable:
-    """diffusers calls ``module.__call__``; a plain function has one too, but compilers treat this form alike."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        self.function = function
-
-    def __call__(self, *args: Any) -> Any:
-        return self.function(*args)
+    def serves(self, binding: _Binding) -> bool:
+        """Whether this one, or one it wraps for another set of layers, binds ``binding``."""
+        inner = self.inner
+        return self.binding is binding or (isinstance(inner, _ClipCheckpoint) and inner.serves(binding))
 
 
 class Aligned(nn.Module):
-    """A stock network with temporal layers on it. Attributes ``network`` (untouched) and ``layers``."""
+    """A stock network with temporal layers on it.
+
+    Several sets of layers may be attached to one network: each acts only during the calls of its own ``Aligned``.
+
+    Attributes:
+        network: the stock network; called by itself it is the image model.
+        layers: the temporal layers.
+    """
 
     def __init__(self, network: nn.Module, layers: TemporalLayers) -> None:
         super().__init__()
         self.network = network
         self.layers = layers
+        self._checkpoints_layers = False
         self._binding = _Binding()
-        self._hooks = {name: _SiteHook(layers.layer(name), self._binding) for name in layers.sites}
-        self._handles = [network.get_submodule(name).register_forward_hook(hook) for name, hook in self._hooks.items()]
+        self._handles = [
+            network.get_submodule(name).register_forward_hook(_SiteHook(layers.layer(name), self._binding))
+            for name in layers.sites
+        ]
+
+    def forward(
+        self,
+        sample: Float[Tensor, "b t c h w"],
+        timestep: Num[Tensor, "*b"] | int | float,
+        encoder_hidden_states: Float[Tensor, "b n d"] | None,
+        *,
+        temporal_hidden_states: Float[Tensor, "b m e"] | None = None,
+        fps: Num[Tensor, "*b"] | int | float | None = None,
+        alpha: float | None = None,
+        temporal_strength: float = 1.0,
+        class_labels: Num[Tensor, " b"] | None = None,
+        added_cond_kwargs: dict[str, Tensor] | None = None,
+    ) -> AlignedOutput:
+        """The denoising network on clips.
+
+        Args:
+            sample: noisy latents.
+            timestep: one for all clips, or one per clip.
+            encoder_hidden_states: text for the spatial cross-attention, one per clip.
+            temporal_hidden_states: text for the temporal cross-attention; by default the same (spec, section 9).
+            fps: frames per second of the clips, one for all or one per clip, where the layers embed it.
+            alpha: forces the mix of every layer, in [0, 1]; 1 is the image model, bit for bit. None: as learned.
+            temporal_strength: ``alpha_eff = 1 - strength * (1 - alpha)``, in [0, 1].
+            class_labels: one per clip (x4 upscaler: the noise level).
+            added_cond_kwargs: SDXL's extra conditions, one row per clip.
+
+        Raises:
+            ValueError: shapes that do not go together, or conditions these layers do not take.
+        """
+        batch, num_frames = sample.shape[:2]
+        text = encoder_hidden_states if temporal_hidden_states is None else temporal_hidden_states
+        clip = Clip(
+            num_frames=num_frames,
+            text=text,
+            condition=self.layers.condition(None if fps is None else _per_clip(fps, batch, sample.device, "fps")),
+            alpha=_unit_interval(alpha, "alpha"),
+            strength=cast(float, _unit_interval(temporal_strength, "temporal_strength")),
+        )
+        timesteps = _per_clip(timestep, batch, sample.device, "timestep")
+        with self._bound(clip):
+            frames = self.network(
+                fold_frames(sample),
+                _per_frame(timesteps, clip),
+                None if encoder_hidden_states is None else _per_frame(_rows(encoder_hidden_states, batch), clip),
+                class_labels=None if class_labels is None else _per_frame(class_labels, clip),
+                added_cond_kwargs={name: _per_frame(value, clip) for name, value in (added_cond_kwargs or {}).items()},
+            ).sample
+        return AlignedOutput(sample=unfold_frames(frames, num_frames))
+
+    def decode(
+        self, latents: Float[Tensor, "b t c h w"], *, alpha: float | None = None, temporal_strength: float = 1.0
+    ) -> AlignedOutput:
+        """Decode clips of latents (as the VAE takes them, unscaled) to ``b t 3 H W``, with the decoder's layers acting.
+
+        Raises:
+            ValueError: the network is not an ``AutoencoderKL``.
+        """
+        if not isinstance(self.network, AutoencoderKL):
+            raise ValueError(f"decode needs layers on an AutoencoderKL, these are on a {type(self.network).__name__}")
+        clip = Clip(
+            num_frames=latents.shape[1],
+            alpha=_unit_interval(alpha, "alpha"),
+            strength=cast(float, _unit_interval(temporal_strength, "temporal_strength")),
+        )
+        with self._bound(clip):
+            frames = self.network.decode(fold_frames(latents), return_dict=False)[0]
+        return AlignedOutput(sample=unfold_frames(frames, clip.num_frames))
+
+    def enable_gradient_checkpointing(self, *, spatial: bool = True) -> None:
+        """Trade time for memory in training: temporal layers recompute in ``backward``, spatial blocks too if asked.
+
+        ``network.enable_gradient_checkpointing()`` does the same as ``spatial=True``.
+        """
+        self._checkpoints_layers = True
+        if spatial:
+            cast(ModelMixin, self.network).enable_gradient_checkpointing()
+
+    def disable_gradient_checkpointing(self) -> None:
+        """The default: keep what ``backward`` needs."""
+        self._checkpoints_layers = False
+        cast(ModelMixin, self.network).disable_gradient_checkpointing()
+
+    def detach(self) -> nn.Module:
+        """Take the layers off and return the network, stock again. The ``Aligned`` is of no more use."""
+        for handle in self._handles:
+            handle.remove()
+        for module in self.network.modules():
+            function = getattr(module, "_gradient_checkpointing_func", None)
+            if isinstance(function, _ClipCheckpoint) and function.binding is self._binding:
+                setattr(module, "_gradient_checkpointing_func", function.inner)
+        return self.network
+
+    def table(self) -> list[SiteRow]:
+        """Site, layer, channels, parameters and learned alpha, in the order of the network."""
+        rows = []
+        for site in find_sites(self.network):
+            if site.name in self.layers.sites:
+                layer = self.layers.layer(site.name)
+                parameters = sum(parameter.numel() for parameter in layer.parameters())
+                alpha = cast(Mixing, layer.mixing).alpha.item()
+                rows.append(
+                    SiteRow(
+                        site=site.name,
+                        layer=type(layer).__name__,
+                        channels=site.channels,
+                        parameters=parameters,
+                        alpha=alpha,
+                    )
+                )
+        return rows
+
+    @contextmanager
+    def _bound(self, clip: Clip) -> Iterator[None]:
+        network_checkpoints = torch.is_grad_enabled() and self._carry_clip_through_checkpoints()
+        with self._binding.bound(clip, checkpoints_layers=self._checkpoints_layers or network_checkpoints):
+            yield
+
+    def _carry_clip_through_checkpoints(self) -> bool:
+        """Wrap the checkpoint functions in use, whoever switched them on; returns whether there are any."""
+        found = False
+        for module in self.network.modules():
+            if getattr(module, "gradient_checkpointing", False):
+                found = True
+                function = getattr(module, "_gradient_checkpointing_func")
+                if not (isinstance(function, _ClipCheckpoint) and function.serves(self._binding)):
+                    setattr(module, "_gradient_checkpointing_func", _ClipCheckpoint(function, self._binding))
+        return found
+
+
+def attach(network: nn.Module, layers: TemporalLayers) -> Aligned:
+    """Hang temporal layers on a stock network. Neither's tensors, names or trainability change.
+
+    Raises:
+        ValueError: the layers were made for other sites; names the first that differs.
+    """
+    check_transfer(layers, network)
+    return Aligned(network, layers)
+
+
+def _per_clip(value: Tensor | float, batch: int, device: torch.device, name: str) -> Tensor:
+    """One value per clip from one for all or one per clip."""
+    values = torch.as_tensor(value, device=device)
+    if values.numel() not in (1, batch):
+        raise ValueError(f"{name} has {values.numel()} values for {batch} clips: expected one, or one per clip")
+    return values.reshape(-1).expand(batch)
+
+
+def _per_frame(rows: Tensor, clip: Clip) -> Tensor:
+    """Repeat each clip's row for its frames, ``b ... -> (b t) ...``."""
+    return rows.repeat_interleave(clip.num_frames, dim=0)
+
+
+def _rows(text: Tensor, batch: int) -> Tensor:
+    if text.shape[0] != batch:
+        raise ValueError(f"encoder_hidden_states has {text.shape[0]} rows for {batch} clips: expected one row per clip")
+    return text
+
+
+def _unit_interval(value: float | None, name: str) -> float | None:
+    if value is not None and not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} is {value}: expected a number from 0 to 1")
+    return value
