@@ -52,31 +52,27 @@ def identify_container(path: Path, file: BinaryIO) -> str:
     Raises:
         VideoError: not a container this package reads, or shorter than it says it is.
     """
-    head = file.read(4096)
+    head = file.read(12)
     size = file.seek(0, os.SEEK_END)
     container = _demuxer(head)
     if container is None:
-        raise VideoError(path, "not a video file (MP4, MOV, MKV, WebM, AVI, GIF, MPEG-TS or MPEG-PS is expected)")
-    count_missing = _MISSING.get(container)
-    lacking = count_missing(file, size) if count_missing else 0
+        raise VideoError(path, "not an MP4, MOV, MKV, WebM, AVI or GIF video; convert it (ffmpeg -i INPUT OUTPUT.mp4)")
+    lacking = _MISSING[container](file, size)
     if lacking:
-        raise VideoError(path, f"truncated: the file ends {lacking} bytes or more before it should")
+        raise VideoError(path, f"truncated: at least {lacking} bytes are missing")
     file.seek(0)
     return container
 
 
 def _demuxer(head: bytes) -> str | None:
+    """MPEG streams (.ts, .mpg) are not among them: nothing in them says where they should end."""
     if head[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"):
         return "mov"
     if head.startswith(b"\x1a\x45\xdf\xa3"):
         return "matroska"
     if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
         return "avi"
-    if head.startswith((b"GIF87a", b"GIF89a")):
-        return "gif"
-    if len(head) > 376 and head[0] == head[188] == head[376] == 0x47:
-        return "mpegts"
-    return "mpeg" if head.startswith(b"\x00\x00\x01\xba") else None
+    return "gif" if head.startswith((b"GIF87a", b"GIF89a")) else None
 
 
 def _mov_missing(file: BinaryIO, size: int) -> int:
@@ -94,37 +90,56 @@ def _mov_missing(file: BinaryIO, size: int) -> int:
             break
         kinds.add(kind)
         position += length
-    return max(position - size, 0) or (b"moov" not in kinds)
+    return max(position - size, int(b"moov" not in kinds))
 
 
 def _matroska_missing(file: BinaryIO, size: int) -> int:
-    """Bytes missing from an MKV/WebM: the EBML header is followed by a segment of a stated (or unknown) length."""
+    """Bytes missing from an MKV/WebM: an EBML header, then a segment of a stated length (live recordings state none)."""
     position = 0
-    for _ in range(2):
+    for _ in ("header", "segment"):
         file.seek(position)
-        header = file.read(12)
-        if len(header) < 12:
-            return 12 - len(header)
-        id_length = 9 - header[0].bit_length()
-        first = header[id_length] if id_length < 5 else 0
-        size_length = 9 - first.bit_length()
-        if not first or id_length + size_length > 12:
+        element = file.read(12).ljust(12, b"\0")
+        id_length = 9 - element[0].bit_length()
+        size_length = 9 - element[min(id_length, 11)].bit_length()
+        largest = (1 << 7 * size_length) - 1
+        value = int.from_bytes(element[id_length : id_length + size_length], "big") & largest
+        if id_length > 4 or size_length > 8:
             return 1
-        value = int.from_bytes(header[id_length : id_length + size_length], "big") & ((1 << 7 * size_length) - 1)
-        if value == (1 << 7 * size_length) - 1:  # live recordings state no length
+        if value == largest:
             return 0
         position += id_length + size_length + value
     return max(position - size, 0)
 
 
 def _avi_missing(file: BinaryIO, size: int) -> int:
-    file.seek(4)
-    return max(int.from_bytes(file.read(4), "little") + 8 - size, 0)
+    """Bytes missing from an AVI: one RIFF chunk after another, the later ones in files over 1 GiB."""
+    position = 0
+    while position + 8 <= size:
+        file.seek(position)
+        chunk = file.read(8)
+        if chunk[:4] != b"RIFF":
+            break
+        position += 8 + int.from_bytes(chunk[4:], "little")
+    return max(position - size, 0)
 
 
 def _gif_missing(file: BinaryIO, size: int) -> int:
-    file.seek(max(size - 64, 0))
-    return 0 if b";" in file.read() else 1
+    """1 where a GIF's blocks do not lead to its end mark, else 0."""
+    file.seek(10)
+    file.seek(13 + _palette_bytes(file.read(1)))
+    while (kind := file.read(1)) in (b"!", b","):
+        if kind == b"!":
+            file.seek(1, os.SEEK_CUR)
+        else:
+            flags = file.read(9)[8:]
+            file.seek(_palette_bytes(flags) + 1, os.SEEK_CUR)
+        while (length := file.read(1)) not in (b"", b"\0"):
+            file.seek(length[0], os.SEEK_CUR)
+    return int(kind != b";")
+
+
+def _palette_bytes(flags: bytes) -> int:
+    return 3 * (2 << (flags[0] & 7)) if flags and flags[0] & 0x80 else 0
 
 
 _MISSING = {"mov": _mov_missing, "matroska": _matroska_missing, "avi": _avi_missing, "gif": _gif_missing}

@@ -52,6 +52,7 @@ def read_video(
     """
     path = Path(path)
     with open_video(path) as (header, _):
+        _check_length(path, header, max_frames)
         _check_fits(path, header, fps, size, max_frames)
         rate = header.rate
     moments, frames = zip(*stream_video(path, fps, size=size, max_frames=max_frames), strict=True)
@@ -72,8 +73,7 @@ def stream_video(
     rate = None if fps is None else exact_rate(fps)
     _check_request(size, max_frames)
     with open_video(path) as (header, stamped):
-        if max_frames is None and (header.num_frames or 0) > MAX_FRAMES:
-            raise VideoError(path, f"{header.num_frames} frames are beyond the limit of {MAX_FRAMES}; pass max_frames")
+        _check_length(path, header, max_frames)
         step = 1 / header.rate
         timed = presentation_times(stamped, step)
         picked = timed if rate is None else resampled(timed, rate, step)
@@ -125,6 +125,11 @@ def _check_request(size: tuple[int, int] | None, max_frames: int | None) -> None
         raise ValueError(f"size is {size}, expected (height, width), each at least 1, at most {MAX_PIXELS} pixels")
     if max_frames is not None and max_frames < 1:
         raise ValueError(f"max_frames is {max_frames}, expected at least 1")
+
+
+def _check_length(path: Path, header: VideoHeader, max_frames: int | None) -> None:
+    if max_frames is None and (header.num_frames or 0) > MAX_FRAMES:
+        raise VideoError(path, f"{header.num_frames} frames are beyond the limit of {MAX_FRAMES}; pass max_frames")
 
 
 def _check_fits(

@@ -4,6 +4,7 @@ Two uses: from scratch, and with the encoder frozen (``train_encoder=False``), w
 that a diffusion model was already trained on. Latents are normalised per channel at the end (`fold_statistics`).
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -171,13 +172,14 @@ class AutoencoderTask:
 
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
-        """Eight held-out frames over their reconstructions, and the mean PSNR of up to 64."""
+        """Eight held-out frames over their reconstructions, and the PSNR of all 64 together."""
         frames = held_out_frames(self.dataset, 64)
         rebuilt = reconstruct(self.vae, frames)
         chosen = list(range(0, len(frames), max(1, len(frames) // 8)))[:8]
         rows = torch.stack([frames[chosen], rebuilt[chosen]], 1).flatten(0, 1)
         contact_sheet(rows, path, columns=2)
-        return {"psnr": float(psnr(frames, rebuilt).mean())}
+        error = (frames.float() - rebuilt.float()).square().mean()
+        return {"val_psnr": 10 * math.log10(255**2 / error.item())}
 
 
 @torch.no_grad()
@@ -186,12 +188,6 @@ def reconstruct(vae: AutoencoderKL, frames: Tensor) -> Tensor:
     return torch.cat(
         [to_pixels(vae.decode(vae.encode(from_pixels(chunk)).latent_dist.mode()).sample) for chunk in frames.split(8)]
     )
-
-
-def psnr(a: Tensor, b: Tensor) -> Float[Tensor, "t"]:
-    """Peak signal-to-noise ratio of each frame, dB; uint8 ``t h w 3``."""
-    error = (a.double() - b.double()).square().mean((1, 2, 3))
-    return 10 * torch.log10(255**2 / error.clamp(min=1e-10))
 
 
 def held_out_frames(dataset: Dataset, count: int) -> Tensor:

@@ -55,11 +55,13 @@ class Road:
         return float(sign * self._scale * (0.15 + 0.85 * sharp**1.5) / self._place.radius)
 
     def _extend(self, count: int) -> None:
-        """Lengthen the grid to at least ``count`` metres."""
+        """Lengthen the grid to at least ``count`` metres, in equal pieces so that rounding never depends on the caller."""
+        while len(self._headings) < count:
+            self._add_piece()
+
+    def _add_piece(self) -> None:
         have = len(self._headings)
-        if count <= have:
-            return
-        s = np.arange(have - 1, max(count, have + 1024))
+        s = np.arange(have - 1, have + 1024)
         while len(self._knots) < s[-1] / self._spacing + 2:
             self._knots.append(self._next_knot())
         knot = (s / self._spacing).astype(int)

@@ -1,0 +1,29 @@
+"""The last stage: latents to frames, a few at a time, so that memory does not grow with the clip (paper, Sec. 3.1.1)."""
+
+from collections.abc import Iterator
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+
+from latentloom.models.autoencoder import VideoAutoencoder
+from latentloom.shapes import to_pixels
+from latentloom.stages.request import MAX_FRAMES, check_count
+
+
+def decode_frames(
+    autoencoder: VideoAutoencoder, latents: Float[Tensor, "1 t c h w"], chunk_size: int = 8
+) -> Iterator[UInt8[Tensor, "h w 3"]]:
+    """The frames of one clip in order, uint8 on the CPU; ``chunk_size`` of them are decoded at once.
+
+    Raises:
+        ValueError: ``chunk_size`` is not a whole number of at least 1 (raised at the call, not at the first frame).
+    """
+    check_count("decode_chunk_size", chunk_size, MAX_FRAMES)
+    return _decode(autoencoder, latents, chunk_size)
+
+
+def _decode(autoencoder: VideoAutoencoder, latents: Tensor, chunk_size: int) -> Iterator[Tensor]:
+    with torch.no_grad():
+        for chunk in latents.split(chunk_size, dim=1):
+            yield from to_pixels(autoencoder.decode(chunk)[0]).cpu()

@@ -1,0 +1,137 @@
+"""What a generation is asked for, checked before anything is allocated; the one place for such checks.
+
+Command line, pipeline and page all build a ``ClipRequest``; a number out of range never reaches a network.
+"""
+
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+MAX_PROMPT_CHARACTERS = 10_000
+MAX_FRAMES = 1024
+MAX_SIDE = 4096
+MAX_STEPS = 1000
+MAX_GUIDANCE = 100.0
+MAX_FPS = 240.0
+# 113 frames of 1280x2048 pixels, the paper's largest clip, are 0.3e9; above this even the finished frames fill a machine
+MAX_CLIP_PIXELS = 2**29
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipRequest:
+    """One clip: text, shape, and how to sample it.
+
+    Attributes:
+        prompt: what to show; empty is allowed and means unconditional.
+        negative_prompt: what guidance leads away from.
+        num_frames: 1 to 1024.
+        height, width: pixels, 1 to 4096, multiples of the model's factor.
+        num_inference_steps: denoising steps, 1 to 1000.
+        guidance_scale: 0 to 100; 1 is the conditional model, 0 the unconditional one.
+        temporal_strength: 0 (independent images) to 1 (the alphas as learnt).
+        fps: frames per second to show, above 0 to 240; None where the layers do not know it.
+
+    Raises:
+        ValueError: a value of the wrong kind or out of range, with the range; ``frames x height x width`` over 2**29.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    num_frames: int
+    height: int
+    width: int
+    num_inference_steps: int
+    guidance_scale: float
+    temporal_strength: float = 1.0
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        check_prompt("prompt", self.prompt)
+        check_prompt("negative_prompt", self.negative_prompt)
+        for name, most in (
+            ("num_frames", MAX_FRAMES),
+            ("height", MAX_SIDE),
+            ("width", MAX_SIDE),
+            ("num_inference_steps", MAX_STEPS),
+        ):
+            check_count(name, getattr(self, name), most)
+        check_number("guidance_scale", self.guidance_scale, 0.0, MAX_GUIDANCE)
+        check_number("temporal_strength", self.temporal_strength, 0.0, 1.0)
+        if self.fps is not None:
+            check_number("fps", self.fps, 1e-3, MAX_FPS)
+        pixels = self.num_frames * self.height * self.width
+        if pixels > MAX_CLIP_PIXELS:
+            raise ValueError(
+                f"{self.num_frames} frames of {self.height}x{self.width} are {pixels} pixels, the limit is"
+                f" {MAX_CLIP_PIXELS}; ask for fewer or smaller frames"
+            )
+
+    def check_size(self, factor: int) -> None:
+        """Refuse a size the model cannot make.
+
+        Raises:
+            ValueError: height or width is not a multiple of ``factor`` pixels, with the nearest sizes that are.
+        """
+        if self.height % factor or self.width % factor:
+            height, width = (max(factor, factor * round(side / factor)) for side in (self.height, self.width))
+            raise ValueError(
+                f"size {self.height}x{self.width} is not a multiple of {factor} pixels, which this model needs;"
+                f" nearest: {height}x{width}"
+            )
+
+
+def check_prompt(name: str, prompt: Any) -> None:
+    """Raise ``ValueError`` unless ``prompt`` is a string of at most 10,000 characters."""
+    if not isinstance(prompt, str):
+        raise ValueError(f"{name} is a {type(prompt).__name__}, expected a string")
+    if len(prompt) > MAX_PROMPT_CHARACTERS:
+        raise ValueError(f"{name} has {len(prompt)} characters, at most {MAX_PROMPT_CHARACTERS} are read; shorten it")
+
+
+def check_count(name: str, value: Any, most: int) -> None:
+    """Raise ``ValueError`` unless ``value`` is an integer in 1..``most``."""
+    try:
+        valid = not isinstance(value, bool) and 1 <= operator.index(value) <= most
+    except TypeError:
+        valid = False
+    if not valid:
+        raise ValueError(f"{name} is {_shown(value)}, expected a whole number from 1 to {most}")
+
+
+def check_number(name: str, value: Any, least: float, most: float) -> None:
+    """Raise ``ValueError`` unless ``value`` is a finite number in ``least``..``most``."""
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not number or not least <= value <= most:
+        raise ValueError(f"{name} is {_shown(value)}, expected a number from {least:g} to {most:g}")
+
+
+def seeded_generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
+    """A generator on ``device`` started at ``seed`` (0 to 2**63 - 1).
+
+    Raises:
+        ValueError: the seed is no such integer.
+    """
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**63:
+        raise ValueError(f"seed is {_shown(seed)}, expected a whole number from 0 to 2**63 - 1")
+    return torch.Generator(device).manual_seed(seed)
+
+
+def per_clip(name: str, value: Any, num_clips: int) -> Sequence[Any]:
+    """``value`` for each of ``num_clips`` clips: a list is taken as it is, anything else is repeated.
+
+    Raises:
+        ValueError: a list of another length.
+    """
+    if not isinstance(value, list | tuple):
+        return [value] * num_clips
+    if len(value) != num_clips:
+        raise ValueError(f"{name} lists {len(value)} values for {num_clips} clips; give one, or one per clip")
+    return value
+
+
+def _shown(value: Any) -> str:
+    return repr(value)[:40]

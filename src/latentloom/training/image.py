@@ -1,0 +1,206 @@
+"""Training of the image latent diffusion model: UNet and text encoder together, on cached latents (paper, Sec. 2).
+
+The frames of a video set are its images. The autoencoder is frozen; captions are dropped at random so that guidance
+has an unconditional model to lean on.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+
+from latentloom.data.clips import image_items, source_weights
+from latentloom.data.latents import LatentCache
+from latentloom.data.manifest import Dataset
+from latentloom.data.sheets import contact_sheet
+from latentloom.diffusion.guidance import with_text_guidance
+from latentloom.diffusion.objective import add_noise, diffusion_loss, sample_timesteps, target
+from latentloom.diffusion.sampler import denoise
+from latentloom.diffusion.schedule import NoiseSchedule, noise_scheduler
+from latentloom.models.autoencoder import VideoAutoencoder
+from latentloom.models.image_ldm import DenoiserSpec, ImageLDM
+from latentloom.models.text import encode_text, text_encoder, train_tokenizer
+from latentloom.shapes import from_pixels, to_pixels
+from latentloom.training.checkpoint import digest_of
+from latentloom.training.loop import Loop, LoopConfig, Player, Progress
+from latentloom.training.optimizer import build_optimizers
+from latentloom.training.order import Draw
+from latentloom.training.run_folder import resolved
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageTraining:
+    """Settings of `train_image`."""
+
+    loop: LoopConfig
+    spec: DenoiserSpec
+    text_width: int = 128
+    max_length: int = 32
+    prediction_type: str = "v_prediction"
+    zero_terminal_snr: bool = True
+    optimizer: str = "muon"
+    learning_rate: float = 1e-3
+    muon_learning_rate: float = 0.02
+    caption_dropout: float = 0.1
+    high_noise_bias: float = 0.0
+    source_weights: Mapping[str, float] = field(default_factory=dict)
+
+
+class LatentImages:
+    """Cached latents of single frames with their captions; a dropped caption is the empty one."""
+
+    def __init__(self, dataset: Dataset, cache: LatentCache, caption_dropout: float, split: str = "train"):
+        self.dataset, self.cache, self.caption_dropout = dataset, cache, caption_dropout
+        self.places = image_items(dataset, split=split)
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        index, frame = self.places[draw.item]
+        record = self.dataset.records[index]
+        dropped = torch.rand((), generator=torch.Generator().manual_seed(draw.seed)) < self.caption_dropout
+        return {
+            "latents": self.cache.latents(record, [frame])[0],
+            "caption": "" if dropped else record.caption(frame),
+            "id": f"{record.id}:{frame}",
+        }
+
+
+class ImageObjective(nn.Module):
+    """The diffusion loss of a batch of images under their captions (paper, Eq. 1)."""
+
+    def __init__(self, model: ImageLDM, config: ImageTraining):
+        super().__init__()
+        self.unet, self.text_encoder = model.unet, model.text_encoder
+        self.tokenizer, self.config = model.tokenizer, config
+        self.schedule = NoiseSchedule.from_scheduler(model.scheduler)
+        self.prediction_type = model.scheduler.config.prediction_type
+
+    def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        latents = batch["latents"]
+        timesteps = sample_timesteps(
+            len(latents), self.schedule, generator, high_noise_bias=self.config.high_noise_bias
+        )
+        noise = torch.randn(latents.shape, generator=generator, device=latents.device)
+        noisy = add_noise(latents, noise, timesteps, self.schedule)
+        text = encode_text(self.tokenizer, self.text_encoder, batch["caption"])
+        prediction = self.unet(noisy, timesteps, text).sample
+        wanted = target(latents, noise, timesteps, self.schedule, self.prediction_type)
+        return diffusion_loss(prediction, wanted, timesteps, self.schedule), {}
+
+
+class ImageTask:
+    """UNet and text encoder as one player, latents as items, and a sheet of samples for held-out captions."""
+
+    def __init__(self, model: ImageLDM, config: ImageTraining, dataset: Dataset, cache: LatentCache):
+        self.model, self.config, self.dataset, self.cache = model, config, dataset, cache
+        trained = nn.ModuleDict({"unet": model.unet, "text_encoder": model.text_encoder})
+        trained.requires_grad_(True)
+        self.objective = ImageObjective(model, config)
+        rates = {"learning_rate": config.learning_rate, "muon_learning_rate": config.muon_learning_rate}
+        optimizers = build_optimizers(trained, config.optimizer, **rates)
+        self.players = [Player(name="image", objective=self.objective, trained=trained, optimizers=optimizers)]
+        self.items = LatentImages(dataset, cache, config.caption_dropout)
+        records = [record for record, _ in self.items.places]
+        self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
+
+    def active(self, player: Player, step: int) -> bool:
+        return True
+
+    @torch.no_grad()
+    def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
+        """Twelve samples under captions spread over the set, and the loss on held-out frames."""
+        captions = self.dataset.captions
+        chosen = [captions[i * len(captions) // 12] for i in range(12)]
+        pixels = sample_images(self.model, chosen, self.dataset.size, generator=generator)
+        contact_sheet(pixels, path, columns=4, labels=chosen)
+        return {"val_loss": held_out_loss(self.objective, self.dataset, self.cache)}
+
+
+@torch.no_grad()
+def held_out_loss(objective: ImageObjective, dataset: Dataset, cache: LatentCache, count: int = 96) -> float:
+    """The diffusion loss on ``count`` held-out frames, always the same ones under the same noise."""
+    split = "val" if any(record.split == "val" for record in dataset.records) else "train"
+    items = LatentImages(dataset, cache, 0.0, split)
+    rows = [items[Draw(i * len(items) // count, 0)] for i in range(min(count, len(items)))]
+    generator = torch.Generator().manual_seed(0)
+    losses = []
+    for first in range(0, len(rows), 16):
+        part = rows[first : first + 16]
+        batch = {"latents": torch.stack([row["latents"] for row in part]), "caption": [row["caption"] for row in part]}
+        losses.append(objective(batch, generator)[0].item() * len(part))
+    return sum(losses) / len(rows)
+
+
+@torch.no_grad()
+def sample_images(
+    model: ImageLDM, captions: list[str], size: tuple[int, int], *, generator: torch.Generator, steps: int = 20
+) -> Tensor:
+    """One image per caption, uint8 ``b h w 3``; guidance 2."""
+    empty, text = encode_text(model.tokenizer, model.text_encoder, ["" for _ in captions] + captions).chunk(2)
+    factor = 2 ** (len(model.vae.config.block_out_channels) - 1)
+    shape = (len(captions), model.vae.config.latent_channels, size[0] // factor, size[1] // factor)
+    noise = torch.randn(shape, generator=generator)
+
+    predict = with_text_guidance(lambda z, t, c: model.unet(z, t, c).sample, empty, text, 2.0)
+    latents = denoise(predict, noise, model.scheduler, steps)
+    return to_pixels(VideoAutoencoder(model.vae).decode(latents[None], chunk_size=4)[0])
+
+
+def fill_cache(
+    dataset: Dataset, vae: AutoencoderKL, vae_file: Path, progress: Callable[[int, int], None] | None = None
+) -> LatentCache:
+    """The latents of every frame under ``vae``, whose weights file names the cache; encoded now where missing."""
+    autoencoder = VideoAutoencoder(vae)
+    cache = LatentCache(dataset, digest_of(vae_file)[:16])
+    cache.fill(lambda frames: autoencoder.encode(from_pixels(frames)[None])[0], progress=progress)
+    return cache
+
+
+def new_image_model(config: ImageTraining, dataset: Dataset, vae: AutoencoderKL) -> ImageLDM:
+    """An untrained image model whose vocabulary is the words of the dataset's captions."""
+    torch.manual_seed(config.loop.seed)
+    tokenizer = train_tokenizer(dataset.captions, config.max_length)
+    factor = 2 ** (len(vae.config.block_out_channels) - 1)
+    latent_size = dataset.size[0] // factor, dataset.size[1] // factor
+    return ImageLDM(
+        vae=vae,
+        unet=config.spec.build(latent_size, vae.config.latent_channels, config.text_width),
+        text_encoder=text_encoder(len(tokenizer), max_length=config.max_length, width=config.text_width),
+        tokenizer=tokenizer,
+        scheduler=noise_scheduler(config.prediction_type, config.zero_terminal_snr),
+    )
+
+
+def train_image(
+    config: ImageTraining,
+    dataset: Dataset,
+    cache: LatentCache,
+    output: Path,
+    *,
+    vae: AutoencoderKL | None = None,
+    model: ImageLDM | None = None,
+    report: Callable[[Progress], None] | None = None,
+) -> ImageLDM:
+    """Train an image model on the frames of ``dataset``: a new one for ``vae``, or ``model`` further.
+
+    Returns the model with averaged weights. Continues from ``output`` when it holds a checkpoint.
+
+    Raises:
+        ValueError: neither or both of ``vae`` and ``model`` are given; see `Loop.run` for the rest.
+    """
+    if (vae is None) == (model is None):
+        raise ValueError("give either an autoencoder, to begin a new image model, or an image model to train further")
+    if model is None:
+        assert vae is not None
+        model = new_image_model(config, dataset, vae)
+    task = ImageTask(model, config, dataset, cache)
+    Loop(task, config.loop, output, report).run(resolved(asdict(config), config.loop))
+    model.unet.eval().requires_grad_(False)
+    model.text_encoder.eval().requires_grad_(False)
+    return model
