@@ -83,15 +83,21 @@ def encode_text(
     Differentiable: the caller decides about ``no_grad``. ``warn_about_losses`` tells what a prompt loses on the way.
 
     Raises:
-        ValueError: ``prompts`` is empty or a single string.
+        ValueError: ``prompts`` is empty or a single string, or the tokenizer is made for a larger encoder.
     """
     if isinstance(prompts, str) or not len(prompts):
         raise ValueError(f"prompts must be a sequence of at least one string, given {prompts!r}")
+    config = text_encoder.config
+    if len(tokenizer) > config.vocab_size or tokenizer.model_max_length > config.max_position_embeddings:
+        raise ValueError(
+            f"the tokenizer has {len(tokenizer)} words and prompts of {tokenizer.model_max_length} tokens, the text"
+            f" encoder {config.vocab_size} and {config.max_position_embeddings}; they belong to different models"
+        )
     tokens = tokenizer(
         list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
     )
     # diffusers passes the mask only to encoders that say so; CLIP's causal mask hides the padding from the words anyway
-    masked = getattr(text_encoder.config, "use_attention_mask", False)
+    masked = getattr(config, "use_attention_mask", False)
     device = text_encoder.device
     attention_mask = tokens["attention_mask"].to(device) if masked else None
     return text_encoder(tokens["input_ids"].to(device), attention_mask=attention_mask)[0]

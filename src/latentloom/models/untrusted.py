@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-PICKLES = {".bin", ".ckpt", ".pt", ".pth", ".pkl", ".pickle"}
+PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl", "*.pickle")
 # Read by the libraries when present: an adapter pulls in foreign weights, an index names further files, Python is code.
 STEERING_FILES = {"adapter_config.json", "adapter_model.safetensors"}
 MAX_JSON_BYTES = 64 * 2**20
@@ -88,7 +88,7 @@ def check_member_folder(folder: Path, required: Iterable[str]) -> None:
         raise ValueError(f"{printable(folder)} is missing")
     files = sorted(folder.iterdir())
     names = {file.name for file in files}
-    pickles = sorted(file.name for file in files if file.suffix.lower() in PICKLES)
+    pickles = sorted(file.name for file in files if any(file.match(pattern) for pattern in PICKLES))
     for name in required:
         if name not in names:
             found = f"; {printable(pickles[0])} is a pickle, which is never opened: convert it" if pickles else ""

@@ -1,8 +1,7 @@
-"""The last stage: latents to frames, a few at a time, so that memory does not grow with the clip (paper, Sec. 3.1.1)."""
+"""The last stage: latents to frames, a few at a time: memory does not grow with the clip (paper, Sec. 3.1.1)."""
 
 from collections.abc import Iterator
 
-import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
@@ -24,6 +23,5 @@ def decode_frames(
 
 
 def _decode(autoencoder: VideoAutoencoder, latents: Tensor, chunk_size: int) -> Iterator[Tensor]:
-    with torch.no_grad():
-        for chunk in latents.split(chunk_size, dim=1):
-            yield from to_pixels(autoencoder.decode(chunk)[0]).cpu()
+    for chunk in latents.split(chunk_size, dim=1):
+        yield from to_pixels(autoencoder.decode(chunk)[0]).cpu()

@@ -1,4 +1,4 @@
-"""The key frames of a clip: the image LDM with its temporal layers attached, sampled from text (paper, Sec. 3.1, Eq. 2).
+"""The key frames of a clip: the image LDM with temporal layers attached, sampled from text (paper, Sec. 3.1, Eq. 2).
 
 One clip per call. A batch is a loop: clips then have the bits they have alone, and memory is that of one clip.
 """
@@ -36,6 +36,7 @@ def generate_keyframes(
         model: a ``Stack`` or a pipeline; its UNet carries the temporal layers during the call only.
         latents: unit Gaussian noise to start from instead of drawing it from ``generator``.
         temporal_strength: 0 gives independent images of the image LDM, 1 the layers as learnt.
+        fps: frames per second of the clip; told to layers that embed it, needed by them, of no effect on others.
         callback_on_step_end: called with (step, timestep, latents); may return replacement latents; raising cancels.
 
     Raises:
@@ -55,10 +56,13 @@ def generate_keyframes(
     layers = model.keyframe_layers
     if layers is None:
         raise ValueError("this model has no temporal layers for key frames, only its image model; train or add them")
+    if layers.fps is not None and fps is None:
+        raise ValueError("these temporal layers were trained with the frame rate of each clip; give fps")
+    known_fps = fps if layers.fps is not None else None
     video = attach(model.unet, layers)
 
     def video_model(noisy: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
-        return video(noisy, timestep, text, fps=fps, temporal_strength=temporal_strength).sample
+        return video(noisy, timestep, text, fps=known_fps, temporal_strength=temporal_strength).sample
 
     try:
         return sample_clip(

@@ -17,7 +17,7 @@ MAX_SIDE = 4096
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100.0
 MAX_FPS = 240.0
-# 113 frames of 1280x2048 pixels, the paper's largest clip, are 0.3e9; above this even the finished frames fill a machine
+# 113 frames of 1280x2048 pixels, the paper's largest clip, are 0.3e9; above this the finished frames alone are 1.6 GB
 MAX_CLIP_PIXELS = 2**29
 
 

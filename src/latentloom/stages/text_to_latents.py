@@ -6,7 +6,8 @@ Text is encoded once per clip, in the way ``StableDiffusionPipeline`` does, so t
 from typing import Any, Protocol
 
 import torch
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor
 from transformers import CLIPTextModel, PreTrainedTokenizerBase
