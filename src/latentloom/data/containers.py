@@ -94,7 +94,7 @@ def _mov_missing(file: BinaryIO, size: int) -> int:
 
 
 def _matroska_missing(file: BinaryIO, size: int) -> int:
-    """Bytes missing from an MKV/WebM: an EBML header, then a segment of a stated length (live recordings state none)."""
+    """Bytes missing from an MKV/WebM: a header, then a segment of a stated length (live recordings state none)."""
     position = 0
     for _ in ("header", "segment"):
         file.seek(position)

@@ -25,7 +25,7 @@ from latentloom.data.video_writer import write_video
 
 __all__ = ["Video", "VideoError", "read_image", "read_video", "stream_video", "write_video"]
 
-MAX_BYTES = 8 << 30
+MAX_BYTES = 4 << 30
 
 
 @dataclass(frozen=True, kw_only=True)
