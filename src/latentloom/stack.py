@@ -135,7 +135,7 @@ class Stack:
         folder = _find(source)
         described = (folder / "stack.json").is_file()
         files = _checked_files(folder)
-        stack = cls(StackInfo.from_json(folder / "stack.json") if described else _image_model_info(folder))
+        stack = cls(StackInfo.from_json(folder / "stack.json") if described else _folder_info(folder))
         stack.folder, stack.dtype, stack.device = folder, dtype, torch.device(device)
         if described:
             stack.checksums = _check_sums(folder, files)
@@ -183,6 +183,11 @@ class Stack:
     def keyframe_layers(self) -> TemporalLayers | None:
         """The temporal layers that make key frames, None in an image model."""
         return self.temporal.get("keyframes")
+
+    @property
+    def execution_device(self) -> torch.device:
+        """Where the networks compute."""
+        return self.unet.device
 
     def replace(self, info: StackInfo | None = None, **members: Any) -> "Stack":
         """The same stack with other members or info; parameters as in ``Stack``, ``temporal`` replaces single sets."""
@@ -256,6 +261,11 @@ class Stack:
         _write_json(draft / "stack.json", content)
 
 
+def _folder_info(folder: Path) -> StackInfo:
+    unet, vae = (read_json(folder / name / "config.json") for name in ("unet", "vae"))
+    return default_info(folder.name, unet, vae)
+
+
 def _find(source: str | Path) -> Path:
     embedded = sorted(path.parent for path in ASSETS.glob("*/stack.json"))
     names = {path.name.replace("_", "-"): path for path in embedded}
@@ -309,19 +319,20 @@ def _check_sums(folder: Path, files: list[str]) -> dict[str, str]:
     return dict(listed)
 
 
-def _image_model_info(folder: Path) -> StackInfo:
-    """Defaults for a plain diffusers folder: Stable Diffusion's, at the size the UNet states."""
-    unet, vae = (read_json(folder / name / "config.json") for name in ("unet", "vae"))
+def default_info(name: str, unet: Mapping[str, Any], vae: Mapping[str, Any]) -> StackInfo:
+    """Defaults for members without a ``stack.json``: Stable Diffusion's, at the size the UNet's config states.
+
+    Raises:
+        ValueError: no usable size in the configs.
+    """
     side = unet.get("sample_size")
-    height, width = side if isinstance(side, list) and len(side) == 2 else (side, side)
+    height, width = side if isinstance(side, list | tuple) and len(side) == 2 else (side, side)
     try:
         factor = 2 ** (len(vae["block_out_channels"]) - 1)
         size = (height * factor, width * factor)
-        return StackInfo(name=folder.name, size=size, num_frames=8, fps=8.0, guidance_scale=7.5, num_inference_steps=50)
+        return StackInfo(name=name, size=size, num_frames=8, fps=8.0, guidance_scale=7.5, num_inference_steps=50)
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{printable(folder)} states no usable size in unet/config.json: {printable(error)}"
-        ) from error
+        raise ValueError(f"{printable(name)}: the UNet's config states no usable size: {printable(error)}") from error
 
 
 def _model_index(stack: Stack) -> dict[str, Any]:

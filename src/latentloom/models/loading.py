@@ -115,14 +115,16 @@ def save_member(member: Any, folder: Path, dtype: torch.dtype | None = None) -> 
     """
     if isinstance(member, nn.Module):
         if dtype is not None:
-            member = copy.deepcopy(member).to(dtype)
+            member = nn.Module.to(copy.deepcopy(member), dtype)  # diffusers' own `to` warns about an empty list
         _check_finite(folder, member)
     cast(Any, member).save_pretrained(folder)
     for path in folder.glob("*config.json"):
         config = read_json(path)
         kept = {key: value for key, value in config.items() if key not in {"_name_or_path", "name_or_path"}}
-        if kept != config:
-            path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        if "dtype" in kept:
+            # the dtype transformers loads into; diffusers loads float16 files into float32, and both must agree
+            kept["dtype"] = "float32"
+        path.write_text(json.dumps(kept, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _load_network(kind: type[Network], folder: Path, dtype: torch.dtype) -> Network:

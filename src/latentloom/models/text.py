@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
+import torch
 from jaxtyping import Float
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor
@@ -76,11 +77,17 @@ def text_encoder(
 
 
 def encode_text(
-    tokenizer: PreTrainedTokenizerBase, text_encoder: CLIPTextModel, prompts: Sequence[str]
+    tokenizer: PreTrainedTokenizerBase,
+    text_encoder: CLIPTextModel,
+    prompts: Sequence[str],
+    device: torch.device | str | None = None,
 ) -> Float[Tensor, "b n d"]:
     """Hidden states of every token, padded to the tokenizer's length, as ``StableDiffusionPipeline`` computes them.
 
     Differentiable: the caller decides about ``no_grad``. ``warn_about_losses`` tells what a prompt loses on the way.
+
+    Args:
+        device: where the encoder computes, its own place unless it is offloaded.
 
     Raises:
         ValueError: ``prompts`` is empty or a single string, or the tokenizer is made for a larger encoder.
@@ -98,7 +105,7 @@ def encode_text(
     )
     # diffusers passes the mask only to encoders that say so; CLIP's causal mask hides the padding from the words anyway
     masked = getattr(config, "use_attention_mask", False)
-    device = text_encoder.device
+    device = text_encoder.device if device is None else device
     attention_mask = tokens["attention_mask"].to(device) if masked else None
     return text_encoder(tokens["input_ids"].to(device), attention_mask=attention_mask)[0]
 

@@ -34,6 +34,8 @@ class VideoModel(Protocol):
     def scheduler(self) -> Any: ...
     @property
     def keyframe_layers(self) -> TemporalLayers | None: ...
+    @property
+    def execution_device(self) -> torch.device: ...  # where the networks compute; offloaded ones lie elsewhere
 
 
 def size_factor(model: VideoModel) -> int:
@@ -72,7 +74,7 @@ def sample_clip(
     """
     shape = latent_shape(model, request)
     if noise is None:
-        noise = clip_noise(shape, generator, model.unet.device, model.unet.dtype)
+        noise = clip_noise(shape, generator, model.execution_device, model.unet.dtype)
     elif noise.shape != shape:
         raise ValueError(f"latents are {tuple(noise.shape)}, this request needs {shape} (1 t c h w)")
     warn_about_losses(model.tokenizer, [request.prompt, request.negative_prompt])
@@ -80,7 +82,7 @@ def sample_clip(
     predict = with_text_guidance(network, unconditional, conditional, request.guidance_scale)
     latents = denoise(
         predict,
-        noise.to(model.unet.device, model.unet.dtype),
+        noise.to(model.execution_device, model.unet.dtype),
         model.scheduler,
         request.num_inference_steps,
         eta=eta,
@@ -96,4 +98,4 @@ def sample_clip(
 
 
 def _encode(model: VideoModel, prompt: str) -> Float[Tensor, "1 n d"]:
-    return encode_text(model.tokenizer, model.text_encoder, [prompt]).to(model.unet.device, model.unet.dtype)
+    return encode_text(model.tokenizer, model.text_encoder, [prompt], model.execution_device).to(model.unet.dtype)
