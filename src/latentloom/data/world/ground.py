@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from latentloom.data.world.canvas import Canvas
 from latentloom.data.world.light import HEADLIGHT_COLOUR, Light, rgb
 from latentloom.data.world.motion import Camera
 from latentloom.data.world.noise import cell_rng, noise_tile, sample_noise
@@ -118,6 +119,33 @@ class Ground:
         self._grass = rgb(0.27 + 0.17 * green, 0.38 + 0.05 * green, 0.15 + 0.02 * green)
         self._middle_yellow = draw[3] < 0.5
 
+    def cast_shadow(self, canvas: Canvas, foot: tuple[float, float], reach: tuple[float, float], size: float) -> None:
+        """Darken an ellipse of ground that starts at ``foot`` (right, forward; metres) and lies along ``reach``.
+
+        ``size`` is half its width in metres.
+        """
+        long = max(float(np.hypot(*reach)), 1e-3)
+        unit = (reach[0] / long, reach[1] / long)
+        half = size + 0.5 * long
+        right, forward = foot[0] + 0.5 * reach[0], foot[1] + 0.5 * reach[1]
+        pixels, near = self.pixels, max(forward - half, 1.0)
+        if forward + half < near:
+            return
+        depths = pixels.forward[:, 0]  # falls from row to row
+        first = int(np.searchsorted(-depths, -(forward + half)))
+        last = int(np.searchsorted(-depths, -near)) + 1
+        focal, width = 1 / (pixels.across[0, 0] / depths[0]), canvas.size[1]
+        left = width / 2 + focal * min((right - half) / near, (right - half) / (forward + half))
+        end = width / 2 + focal * max((right + half) / near, (right + half) / (forward + half))
+        columns = slice(max(int(left), 0), max(min(int(end) + 2, width), 0))
+        if first >= last or columns.start >= columns.stop:
+            return
+        x, z = pixels.right[first:last, columns] - right, pixels.forward[first:last] - forward
+        along, across = (x * unit[0] + z * unit[1]) / half, (x * unit[1] - z * unit[0]) / size
+        dark = np.clip(1.25 - 1.25 * (along * along + across * across), 0.0, 1.0)
+        rows = slice(pixels.top + first, pixels.top + last)
+        canvas.colour[rows, columns] *= (1.0 - (0.08 + 0.32 * self._light.sun) * dark)[..., None]
+
     def _fade(self, wavelength: float) -> np.ndarray:
         return 1.0 / (1.0 + (2.2 * self.pixels.along / wavelength) ** 4)
 
@@ -180,7 +208,7 @@ class Ground:
         grain = grain / (1 + (2.2 * long / 0.5) ** 4 + (2.2 * wide / 0.13) ** 4)
         lane = (side - place.median / 2) % place.lane_width - place.lane_width / 2
         tracks = np.exp(-(((np.abs(lane) - 0.85) / 0.4) ** 2)) / (1 + (wide / 0.8) ** 2)
-        tone = 1 + 0.045 * streaks + 0.035 * coarse + 0.03 * fine + 0.05 * grain - 0.09 * tracks
+        tone = 1 + 0.045 * streaks + 0.035 * coarse + 0.035 * fine + 0.035 * grain - 0.09 * tracks
         colour += asphalt[..., None] * (self._asphalt * tone[..., None] - colour)
         for paint, cover in self._markings(s, d, wide, long, start):
             worn = np.clip(0.86 + 0.08 * fine + 0.05 * coarse, 0, 1) * cover

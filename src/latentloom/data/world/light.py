@@ -45,12 +45,11 @@ class Light:
             return np.zeros(np.broadcast(right, forward).shape, np.float32)
         spread = (right + 0.3) / (2.4 + 0.16 * forward)
         reach = np.minimum(forward / 6.0, 1.0) / (1.0 + (forward / 24.0) ** 2)
-        return (1.05 if self.darkness == 1 else 0.18) * np.exp(-spread * spread) * reach
+        return (1.25 if self.darkness == 1 else 0.2) * np.exp(-spread * spread) * reach
 
-    def shade(self, normal: float) -> float:
-        """Brightness factor of a wall whose outward normal points along ``normal`` (radians, world)."""
-        facing = np.cos(normal - self.sun_azimuth)
-        return float(1.0 + self.sun * (0.16 * facing + 0.06) - 0.1 * (1 - self.sun))
+    def shade(self, normal: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+        """Brightness factor of walls whose outward normals point along ``normal`` (radians, world)."""
+        return 0.9 + self.sun * (0.16 + 0.16 * np.cos(normal - self.sun_azimuth))
 
 
 HEADLIGHT_COLOUR = rgb(1.0, 0.95, 0.82)
@@ -68,7 +67,7 @@ def light_of(scene: WorldScene) -> Light:
         ambient, sun, sun_colour, darkness = rgb(0.56, 0.48, 0.5), 0.55, rgb(1.0, 0.62, 0.3), 0.5
     else:
         zenith, low, haze = rgb(0.012, 0.02, 0.05), rgb(0.06, 0.075, 0.12), rgb(0.04, 0.05, 0.075)
-        ambient, sun, sun_colour, darkness = rgb(0.1, 0.115, 0.16), 0.0, rgb(0.8, 0.85, 1.0), 1.0
+        ambient, sun, sun_colour, darkness = rgb(0.125, 0.14, 0.19), 0.0, rgb(0.8, 0.85, 1.0), 1.0
     if overcast or foggy:
         grey = (low.mean() * 0.6 + zenith.mean() * 0.4) * rgb(0.97, 1.0, 1.04)
         zenith, low = 0.25 * zenith + 0.75 * grey, 0.2 * low + 0.8 * grey * 1.1

@@ -63,7 +63,7 @@ class Ego:
         self._scene, self._road = scene, road
         self._size = (height, width)
         self._speeds: list[float] = []
-        self._distances = [0.0]
+        self._distances = [scene.start]
         draw = cell_rng(scene.seed, 3, 0).random(4)
         self._waves = [(2 * np.pi / (8 + 5 * draw[0]), 6.28 * draw[1], 0.65), (2 * np.pi / (14 + 6 * draw[2]), 6.28 * draw[3], 0.35)]
 
@@ -74,7 +74,7 @@ class Ego:
         return self._speeds[index]
 
     def distance(self, time: float) -> float:
-        """Arc length driven since time 0, metres: the speed profile integrated in closed form."""
+        """Arc length of the road at which the camera is: the speed profile integrated in closed form."""
         cell, part = divmod(time / SPEED_CELL, 1.0)
         while len(self._distances) <= cell:
             done = len(self._distances) - 1

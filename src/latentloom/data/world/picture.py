@@ -5,17 +5,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from latentloom.data.world.canvas import GROUND, Canvas
-from latentloom.data.world.cars import CarPainter, CarView
+from latentloom.data.world.cars import CarPainter, CarPose, CarView, in_sight, pose_cars
 from latentloom.data.world.ground import Ground
 from latentloom.data.world.light import HEADLIGHT_COLOUR, light_of, rgb
 from latentloom.data.world.motion import Camera, Ego, EgoState
+from latentloom.data.world.polygons import NEAR
 from latentloom.data.world.road import Road
 from latentloom.data.world.roadside import VIEW, Roadside, Standing, Wall
 from latentloom.data.world.scene import WorldScene
 from latentloom.data.world.sky import Sky
-from latentloom.data.world.sprites import resample, sprite
-from latentloom.data.world.traffic import CarState, cars_at
-from latentloom.data.world.walls import NEAR, see_wall
+from latentloom.data.world.sprites import PLANTS, resample, sprite
+from latentloom.data.world.traffic import cars_at
+from latentloom.data.world.walls import see_wall
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,15 +52,18 @@ class Painter:
         top = self._ground.pixels.top
         canvas.colour[top:] = self._ground.draw(self.road, camera, ego.s)
         canvas.depth[top:], canvas.owner[top:] = self._ground.pixels.forward, GROUND
-        cars = cars_at(self.scene, ego.s, time)
-        for state in cars:
-            self._cars.shadow(canvas, camera, state, self.road)
+        poses = [pose for pose in pose_cars(cars_at(self.scene, ego.s, time), self.road, camera) if in_sight(pose)]
+        for pose in poses:
+            self._cars.shadow(canvas, camera, pose)
+        drawn = sorted(self._by_distance(camera, ego, poses), key=lambda pair: -pair[0])
+        if self._light.darkness < 1:
+            self._plant_shadows(canvas, camera, [thing for _, thing in drawn if isinstance(thing, Standing)])
         standing: dict[int, tuple[float, float, float, float]] = {}
         views: list[CarView] = []
         lamps: list[tuple[float, float, float]] = []
-        for _, thing in sorted(self._by_distance(camera, ego, cars), key=lambda pair: -pair[0]):
-            if isinstance(thing, CarState):
-                view = self._cars.draw(canvas, camera, thing, self.road)
+        for _, thing in drawn:
+            if isinstance(thing, CarPose):
+                view = self._cars.draw(canvas, camera, thing)
                 if view is not None:
                     views.append(view)
             elif isinstance(thing, Wall):
@@ -73,24 +77,31 @@ class Painter:
         for u, v, depth in lamps:
             glow = (0.75 * self._light.darkness) * rgb(1.0, 0.8, 0.5)
             canvas.glow(u, v, 0.55 * camera.focal / depth + 0.8, glow, depth)
-        for view in views:
+        for view in views if self._light.darkness else ():
             self._cars.glows(canvas, camera, view)
         return Picture(ego=ego, canvas=canvas, cars=tuple(views), standing=standing)
 
+    def _plant_shadows(self, canvas: Canvas, camera: Camera, things: list[Standing]) -> None:
+        away = self._light.sun_azimuth + np.pi - camera.heading  # from the camera's view, anticlockwise
+        cast = 0.45 * self._light.sun
+        for thing in things:
+            if thing.kind in PLANTS and (seen := camera.see(thing.place))[1] < 75:
+                length = cast * thing.height
+                reach = (-float(np.sin(away)) * length, float(np.cos(away)) * length)
+                self._ground.cast_shadow(canvas, seen, reach, 0.38 * thing.width)
+
     def _by_distance(
-        self, camera: Camera, ego: EgoState, cars: list[CarState]
-    ) -> list[tuple[float, CarState | Standing | Wall]]:
-        found: list[tuple[float, CarState | Standing | Wall]] = []
-        for thing in self._roadside.around(ego.s):
-            if isinstance(thing, Wall):  # by its far end: what stands before it comes later
-                forward = max(camera.see(thing.start)[1], camera.see(thing.stop)[1])
-            else:
-                forward = camera.see(thing.place)[1]
-            if NEAR < forward < VIEW:
-                found.append((forward, thing))
-        for state in cars:
-            forward = camera.see(complex(self.road.point(np.array(state.s), np.array(state.d))))[1]
-            found.append((forward, state))
+        self, camera: Camera, ego: EgoState, poses: list[CarPose]
+    ) -> list[tuple[float, CarPose | Standing | Wall]]:
+        found: list[tuple[float, CarPose | Standing | Wall]] = [(pose.forward, pose) for pose in poses]
+        things = self._roadside.around(ego.s)
+        ends = np.array([(thing.start, thing.stop) if isinstance(thing, Wall) else (thing.place, thing.place) for thing in things])
+        seen = (ends.reshape(-1, 2) - camera.position) * np.exp(-1j * camera.heading)
+        forward = seen.real.max(1)  # a wall by its far end: what stands before it comes later
+        aside = np.abs(seen.imag).min(1) - 0.8 * forward
+        for thing, distance, beyond in zip(things, forward.tolist(), aside.tolist()):
+            if NEAR < distance < VIEW and (beyond < 8 or isinstance(thing, Wall)):
+                found.append((distance, thing))
         return found
 
     def _draw_wall(self, canvas: Canvas, camera: Camera, wall: Wall) -> None:

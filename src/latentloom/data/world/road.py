@@ -30,7 +30,7 @@ class Stretch(NamedTuple):
 
 
 class Road:
-    """Centre line of a scene, by arc length ``s`` in metres; s = 0 is where the camera starts, heading 0."""
+    """Centre line of a scene, by arc length ``s`` in metres; its heading at s = 0 is 0."""
 
     def __init__(self, scene: WorldScene) -> None:
         self._rng = np.random.default_rng([scene.seed, 1])
@@ -52,7 +52,7 @@ class Road:
             return 0.0
         last = np.sign(self._knots[-1])
         sign = -last if last and side < 0.65 else (1.0 if side * 7 % 1 < 0.5 else -1.0)
-        return float(sign * self._scale * (0.15 + 0.85 * sharp**1.5) / self._place.radius)
+        return float(sign * self._scale * (0.25 + 0.75 * sharp**1.3) / self._place.radius)
 
     def _extend(self, count: int) -> None:
         """Lengthen the grid to at least ``count`` metres, in equal pieces so that rounding never depends on the caller."""

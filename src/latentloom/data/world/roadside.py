@@ -9,10 +9,10 @@ from latentloom.data.world.light import Light, rgb
 from latentloom.data.world.noise import cell_rng
 from latentloom.data.world.road import Road
 from latentloom.data.world.scene import WorldScene
-from latentloom.data.world.sprites import SIZES, VARIANTS, SpriteKind
+from latentloom.data.world.sprites import PLANTS, SIZES, VARIANTS, SpriteKind
 from latentloom.data.world.walls import Bars, Facade, WallPattern
 
-VIEW = 380.0
+VIEW = 340.0
 """Metres ahead that hold things."""
 _KEYS_PER_CELL = 512
 _RAIL_PIECE = 15.0
@@ -95,14 +95,13 @@ class _Builder:
             place=self.point(s, d),
             width=width * scale,
             height=height * scale,
-            tint=float(self.rng.uniform(0.85, 1.15)) if kind in ("tree", "poplar", "conifer", "bush") else 1.0,
+            tint=float(self.rng.uniform(0.85, 1.15)) if kind in PLANTS else 1.0,
             mirrored=mirrored,
         )
         self.things.append(thing)
 
     def wall(self, ends: tuple[complex, complex], low: float, high: float, pattern: WallPattern) -> None:
-        direction = np.angle(ends[1] - ends[0])
-        shade = self.light.shade(float(direction) + np.pi / 2)
+        shade = float(self.light.shade(np.angle(ends[1] - ends[0]) + np.pi / 2))
         self.things.append(
             Wall(key=self.key(), start=ends[0], stop=ends[1], low=low, high=high, pattern=pattern, shade=shade)
         )
@@ -164,10 +163,10 @@ class _Builder:
         deep, long, high = self.rng.uniform(6, 9), self.rng.uniform(9, 15), self.rng.uniform(3.2, 5.6)
         wall = [rgb(0.8, 0.76, 0.68), rgb(0.62, 0.36, 0.3), rgb(0.86, 0.85, 0.82)][int(self.rng.integers(3))]
         face = self.facade(wall, high, (3.0, 1.2))
-        self.box(side, near, long, front, deep, 0.0, high, face)
+        self.box(side, near, long, front, deep, (0.0, high), face)
         roof = Bars(colour=rgb(0.36, 0.19, 0.15), rib=0.5, joint=50.0, offset=1.0)
-        self.box(side, near + 0.3, long - 0.6, front + 0.9, deep - 1.8, high, high + 1.3, roof)
-        self.box(side, near + 0.6, long - 1.2, front + 1.9, deep - 3.8, high + 1.3, high + 2.3, roof)
+        self.box(side, near + 0.3, long - 0.6, front + 0.9, deep - 1.8, (high, high + 1.3), roof)
+        self.box(side, near + 0.6, long - 1.2, front + 1.9, deep - 3.8, (high + 1.3, high + 2.3), roof)
 
     def facade(self, wall: np.ndarray, high: float, window: tuple[float, float]) -> Facade:
         lit = {0.0: 0.0, 0.5: 0.22, 1.0: 0.34}[self.light.darkness]
@@ -182,33 +181,44 @@ class _Builder:
             lit_seed=int(self.rng.integers(1000)),
         )
 
+    def town_facade(self, high: float) -> Facade:
+        grey, warm = self.rng.uniform(0.42, 0.78), self.rng.uniform(-0.04, 0.14)
+        wall = rgb(grey + warm, grey + 0.25 * warm, grey - 0.6 * warm).clip(0.1, 0.95)
+        period = self.rng.uniform(2.2, 3.6)
+        return self.facade(wall, high, (period, period * self.rng.uniform(0.4, 0.62)))
+
     def box(
-        self, side: int, s: float, long: float, front: float, deep: float, low: float, high: float, pattern: WallPattern
+        self,
+        side: int,
+        s: float,
+        long: float,
+        front: float,
+        deep: float,
+        rise: tuple[float, float],
+        pattern: WallPattern,
+        end: bool = True,
     ) -> None:
         """The two walls of a block that a driver sees: the end towards the camera and the face along the road."""
         near_front, near_back = self.point(s, side * front), self.point(s, side * (front + deep))
         far_front = self.point(s + long, side * front)
-        end = (near_front, near_back) if side > 0 else (near_back, near_front)
-        face = (far_front, near_front) if side > 0 else (near_front, far_front)
-        self.wall((end[1], end[0]), low, high, pattern)
-        self.wall(face, low, high, pattern)
+        if end:
+            self.wall((near_back, near_front) if side > 0 else (near_front, near_back), *rise, pattern)
+        self.wall((far_front, near_front) if side > 0 else (near_front, far_front), *rise, pattern)
 
     def city(self) -> None:
         place = self.scene.road
         line = place.paved[1] + place.sidewalk
-        low, high = ((6, 13), (9, 20), (14, 34))[int(3 * self.region[0])]
+        low, high_most = ((6, 13), (9, 20), (14, 34))[int(3 * self.region[0])]
         for side in (1, -1):
-            s = self.start + CROSSING[1] + 5
+            s, hidden = self.start + CROSSING[1] + 5, (0.0, 0.0)
             while s < self.start + self.length - 16:
                 long = min(self.rng.uniform(11, 26), self.start + self.length - 5 - s)
-                grey = self.rng.uniform(0.42, 0.78)
-                warm = self.rng.uniform(-0.04, 0.14)
-                wall = rgb(grey + warm, grey + 0.25 * warm, grey - 0.6 * warm).clip(0.1, 0.95)
-                period = self.rng.uniform(2.2, 3.6)
-                pattern = self.facade(wall, storeys := 3.2 * round(self.rng.uniform(low, high) / 3.2) + 0.6, (period, period * self.rng.uniform(0.4, 0.62)))
                 front = line + (0.3 if self.rng.random() < 0.8 else self.rng.uniform(1, 4))
-                self.box(side, s, long, front, 14.0, 0.0, storeys, pattern)
-                s += long + (0.0 if self.rng.random() < 0.75 else self.rng.uniform(2, 6))
+                high = 3.2 * round(self.rng.uniform(low, high_most) / 3.2) + 0.6
+                covered = high <= hidden[0] and front >= hidden[1]  # by the house before it
+                self.box(side, s, long, front, 14.0, (0.0, high), self.town_facade(high), not covered)
+                gap = 0.0 if self.rng.random() < 0.75 else self.rng.uniform(2, 6)
+                s, hidden = s + long + gap, (high, front) if gap == 0 else (0.0, 0.0)
             self.street_things(side, place.paved[1])
 
     def street_things(self, side: int, kerb: float) -> None:

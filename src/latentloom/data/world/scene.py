@@ -49,13 +49,13 @@ class Place:
 
 PLACES: dict[str, Place] = {
     "highway": Place(
-        lanes=3, lane_width=3.6, median=5.0, shoulder=2.6, sidewalk=0, speeds=(20, 33), radius=320, straight=0.4
+        lanes=3, lane_width=3.6, median=5.0, shoulder=2.6, sidewalk=0, speeds=(20, 33), radius=300, straight=0.3
     ),
     "country road": Place(
-        lanes=1, lane_width=3.4, median=0, shoulder=0.45, sidewalk=0, speeds=(9, 24), radius=75, straight=0.3
+        lanes=1, lane_width=3.4, median=0, shoulder=0.45, sidewalk=0, speeds=(9, 24), radius=70, straight=0.22
     ),
     "city street": Place(
-        lanes=2, lane_width=3.2, median=0, shoulder=0.6, sidewalk=3.2, speeds=(4, 14), radius=70, straight=0.5
+        lanes=2, lane_width=3.2, median=0, shoulder=0.6, sidewalk=3.2, speeds=(4, 14), radius=70, straight=0.4
     ),
 }
 
@@ -95,6 +95,8 @@ class WorldScene:
     """Mean speed of the camera, 1..60."""
     speed_change: float = 0.2
     """How far speed strays from its mean, as a share of it, 0..0.8; 0 is constant speed."""
+    start: float = 0.0
+    """Where on the (endless) road the camera starts, metres, 0..10000."""
     curviness: float = 1.0
     """Scale of the road's curvature, 0 (straight) .. 1 (the place's sharpest bends)."""
     lane: int = 0
@@ -143,6 +145,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
     "speed": (1, 60),
     "speed_change": (0, 0.8),
+    "start": (0, 10_000),
     "curviness": (0, 1),
     "wander": (0, 1),
     "camera_height": (0.8, 3),
@@ -169,7 +172,7 @@ def random_scene(
     drawn_time = str(rng.choice(["day", "dusk", "night"], p=[0.55, 0.2, 0.25]))
     drawn_weather = str(rng.choice(["clear", "overcast", "foggy"], p=[0.68, 0.22, 0.1]))
     drawn_traffic = str(rng.choice(["none", "some", "heavy"], p=[0.2, 0.45, 0.35]))
-    pace, lane, *rest = rng.random(10)
+    pace, lane, *rest = rng.random(10).tolist()
     chosen = place or drawn_place
     if chosen not in PLACES:
         raise ValueError(f"place is {chosen!r}, expected one of {', '.join(PLACES)}")
@@ -184,11 +187,12 @@ def random_scene(
         cars=cars,
         speed=low + (high - low) * pace,
         speed_change=0.4 * rest[0],
-        curviness=0.3 + 0.7 * rest[1],
+        start=3000 * rest[7],
+        curviness=0.4 + 0.6 * rest[1],
         lane=int(lane * road.lanes),
         wander=0.05 + 0.25 * rest[2],
         camera_height=1.2 + 0.35 * rest[3],
         focal=0.74 + 0.2 * rest[4],
         horizon=0.42 + 0.08 * rest[5],
-        sun_azimuth=2 * np.pi * rest[6] - np.pi,
+        sun_azimuth=6.28 * rest[6] - 3.14,
     )

@@ -91,7 +91,7 @@ def _lights_of_the_sky(light: Light, picture: np.ndarray, rng: np.random.Generat
         picture[stars[:, 0] + step[0], np.minimum(stars[:, 1] + step[1], rows - 1)] += glow * rgb(0.5, 0.52, 0.6)
 
 
-def _skyline(rng: np.random.Generator, light: Light, azimuth: np.ndarray) -> np.ndarray:
+def _skyline(rng: np.random.Generator, azimuth: np.ndarray) -> np.ndarray:
     """Heights (tangent) of distant city blocks by azimuth."""
     count = 150
     heights = rng.uniform(0.012, 0.05, count) * np.where(rng.random(count) < 0.15, 1.9, 1.0)
@@ -108,12 +108,13 @@ def paint_panorama(
         _lights_of_the_sky(light, picture, rng, elevation)
     texel = abs(elevation[1] - elevation[0])
     city = scene.place == "city street"
+    high = 0.4 + 2.6 * rng.random() ** 2
     layers = [
-        (0.028 + 0.016 * _ridge(rng, azimuth, 2, 40, 1.1), rgb(0.34, 0.42, 0.5), 0.8),
-        (0.016 + 0.007 * _ridge(rng, azimuth, 5, 120, 0.9), rgb(0.3, 0.4, 0.36), 0.62),
+        (high * (0.028 + 0.017 * _ridge(rng, azimuth, 2, 60, 1.05)), rgb(0.34, 0.42, 0.5), 0.76),
+        (high * (0.015 + 0.008 * _ridge(rng, azimuth, 5, 120, 0.9)), rgb(0.3, 0.4, 0.36), 0.58),
     ]
     if city:
-        layers.append((_skyline(rng, light, azimuth), rgb(0.42, 0.44, 0.48), 0.6))
+        layers.append((_skyline(rng, azimuth), rgb(0.42, 0.44, 0.48), 0.6))
     woods = 0.008 + 0.002 * _ridge(rng, azimuth, 4, 60, 0.5) + 0.0016 * _ridge(rng, azimuth, 60, 400, 0.2)
     layers.append((woods, rgb(0.2, 0.28, 0.16), 0.42))
     fog = 0.6 if scene.weather == "foggy" else 0.0

@@ -27,6 +27,7 @@ SIZES: dict[str, tuple[float, float]] = {
     "signal": (0.7, 4.2),
 }
 """Width and height in metres at scale 1."""
+PLANTS = ("tree", "poplar", "conifer", "bush")
 VARIANTS = 6
 """Different pictures of each plant."""
 
@@ -180,5 +181,4 @@ def _furniture(kind: str) -> Texture:
 @lru_cache(maxsize=128)
 def sprite(kind: SpriteKind, variant: int) -> Sprite:
     """The picture of a thing; ``variant`` in 0..5 changes plants only."""
-    plant = kind in ("tree", "poplar", "conifer", "bush")
-    return sprite_of(_plant(kind, variant) if plant else _furniture(kind))
+    return sprite_of(_plant(kind, variant) if kind in PLANTS else _furniture(kind))

@@ -12,7 +12,8 @@ import numpy as np
 from latentloom.data.world.noise import cell_rng
 from latentloom.data.world.scene import CarKind, WorldScene
 
-AHEAD = 300.0
+AHEAD = 230.0
+"""Metres; vehicles fade in over the last 40."""
 BEHIND = 12.0
 PAINTS = (
     (0.82, 0.83, 0.84),
@@ -72,7 +73,7 @@ def _given_cars(scene: WorldScene, time: float) -> list[CarState]:
         states.append(
             CarState(
                 key=-1 - number,
-                s=car.position + (car.speed if forward else -car.speed) * time,
+                s=scene.start + car.position + (car.speed if forward else -car.speed) * time,
                 d=scene.road.lane_offset(car.lane),
                 forward=forward,
                 colour=car.colour,
@@ -87,16 +88,16 @@ def _stream(scene: WorldScene, lane: int, ego_s: float, time: float) -> list[Car
     draw = cell_rng(scene.seed, 8, lane).random(3)
     own, forward = lane == scene.lane, lane >= 0
     pace = min(scene.speed, 32.0)
-    gap = (2.4 if heavy else 4.2) * (0.9 + 0.4 * draw[0]) * max(pace, 6.0) * (0.75 if heavy and not forward else 1.0)
-    gap = max(gap, 24.0)
+    gap = (2.4 if heavy else 4.2) * (0.9 + 0.4 * draw[0]) * max(pace, 6.0)
+    gap = max(gap, 26.0)
     share = 0.85 if heavy else 0.42
     if own:
         origin = ego_s + 0.3 * gap + 13.0 + (0 if heavy else 14.0)
     elif forward:
         ratio = 1.0 + (lane - scene.lane) * (0.05 + 0.07 * draw[1])
-        origin = ego_s * ratio + gap * draw[2]
+        origin = scene.start + (ego_s - scene.start) * ratio + gap * draw[2]
     else:
-        origin = -max(pace, 7.0) * (0.85 + 0.3 * draw[1]) * time + gap * draw[2]
+        origin = scene.start - max(pace, 7.0) * (0.85 + 0.3 * draw[1]) * time + gap * draw[2]
     first = 0 if own else int(np.floor((ego_s - BEHIND - origin) / gap)) - 1
     last = int(np.ceil((ego_s + AHEAD - origin) / gap)) + 1
     trucks = {"highway": 0.14, "country road": 0.06, "city street": 0.04}[scene.place]

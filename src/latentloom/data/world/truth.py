@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
-from latentloom.data.world.cars import CarView, car_pose
+from latentloom.data.world.cars import CarPose, CarView, pose_cars
 from latentloom.data.world.motion import Camera
 from latentloom.data.world.picture import Picture
 from latentloom.data.world.road import Road
@@ -41,7 +41,7 @@ def list_boxes(picture: Picture) -> tuple[Box, ...]:
     pixels = dict(zip(keys.tolist(), counts.tolist()))
     boxes: list[Box] = []
     for view in picture.cars:
-        seen = pixels.get(view.state.key, 0) / max(view.outline, 1)
+        seen = pixels.get(view.pose.state.key, 0) / max(view.outline, 1)
         x0, y0, x1, y1 = view.box
         if seen < MIN_SEEN or y1 - y0 < MIN_HEIGHT * height or x1 - x0 < 1:
             continue
@@ -51,8 +51,8 @@ def list_boxes(picture: Picture) -> tuple[Box, ...]:
             x1=x1 / width,
             y1=y1 / height,
             seen=min(seen, 1.0),
-            distance=view.distance,
-            key=view.state.key,
+            distance=view.pose.forward,
+            key=view.pose.state.key,
         )
         boxes.append(box)
     return tuple(sorted(boxes, key=lambda box: box.distance))
@@ -77,15 +77,14 @@ def _still_world(picture: Picture, after: Camera) -> np.ndarray:
     return _project(after, seen.real, -seen.imag, below * scale)
 
 
-def _moved_car(picture: Picture, view: CarView, later: CarState, after: Camera, road: Road, mask: np.ndarray) -> np.ndarray:
+def _moved_car(picture: Picture, view: CarView, later: CarPose, after: Camera, mask: np.ndarray) -> np.ndarray:
     """Where a vehicle's pixels (n of them, under ``mask``) are in the next frame, n 2."""
     camera = picture.ego.camera
     rows, columns = np.nonzero(mask)
     depth = picture.canvas.depth[mask].astype(np.float64)
     right, down = (columns + 0.5 - camera.middle) / camera.focal * depth, (rows + 0.5 - camera.horizon) / camera.focal * depth
     ground = camera.position + (depth - 1j * right) * np.exp(1j * camera.heading)
-    centre, heading = car_pose(later, road)
-    moved = centre + (ground - view.centre) * np.exp(1j * (heading - view.heading))
+    moved = later.centre + (ground - view.pose.centre) * np.exp(1j * (later.heading - view.pose.heading))
     seen = (moved - after.position) * np.exp(-1j * after.heading)
     return _project(after, seen.real, -seen.imag, down)
 
@@ -114,13 +113,13 @@ def flow_between(
             x0, y0, x1, y1 = after.standing[key]
             target[mask, 0] = x0 + (columns + 0.5 - u0) / (u1 - u0) * (x1 - x0)
             target[mask, 1] = y0 + (rows + 0.5 - v0) / (v1 - v0) * (y1 - y0)
-    later = {state.key: state for state in later_cars}
+    later = {pose.state.key: pose for pose in pose_cars(later_cars, road, after.ego.camera)}
     for view in before.cars:
-        if view.state.key in present:
-            mask = owner == view.state.key
-            known[mask] = view.state.key in later
-            if view.state.key in later:
-                target[mask] = _moved_car(before, view, later[view.state.key], after.ego.camera, road, mask)
+        if view.pose.state.key in present:
+            mask = owner == view.pose.state.key
+            known[mask] = view.pose.state.key in later
+            if view.pose.state.key in later:
+                target[mask] = _moved_car(before, view, later[view.pose.state.key], after.ego.camera, mask)
     known &= np.isfinite(target[..., 0])
     target = np.where(known[..., None], target, 0.0)
     flow = target - np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1)

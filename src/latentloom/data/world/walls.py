@@ -13,10 +13,7 @@ from jaxtyping import Float
 from latentloom.data.world.ground import pulses
 from latentloom.data.world.light import Colour, rgb
 from latentloom.data.world.motion import Camera
-
-NEAR = 0.35
-"""Metres; nothing nearer is drawn."""
-
+from latentloom.data.world.polygons import NEAR
 
 @dataclass(frozen=True, kw_only=True)
 class WallPixels:
@@ -111,13 +108,15 @@ class Facade:
         shift = pixels.along - 0.5 * (period - width)
         columns = pulses(shift, period, width, pixels.along_footprint)
         storeys = pulses(pixels.above - 1.0, self.storey, self.storey * 0.52, pixels.above_footprint)
-        inside = (pixels.above > self.storey * 0.9) & (pixels.above < self.height - 0.35)
-        glass = (columns * storeys * inside)[..., None]
-        ledge = pulses(pixels.above, self.storey, 0.16, pixels.above_footprint)[..., None]
-        grime = 0.9 + 0.1 * np.clip(pixels.above / 5, 0, 1)[..., None]
-        colour = self.wall * (grime - 0.08 * ledge)
-        street = (pixels.above < self.storey * 0.85)[..., None] * pulses(shift, period * 2, period * 1.6, pixels.along_footprint)[:, None]
-        colour = colour + glass * (self.glass - colour) + 0.75 * street * (rgb(0.2, 0.21, 0.23) - colour)
+        glass = storeys * columns
+        glass *= (pixels.above > self.storey * 0.9) & (pixels.above < self.height - 0.35)
+        plain = np.clip(0.9 + 0.02 * pixels.above, 0, 1)
+        plain -= 0.08 * pulses(pixels.above, self.storey, 0.16, pixels.above_footprint)
+        shops = pulses(shift, period * 2, period * 1.6, pixels.along_footprint)
+        street = 0.75 * shops * (pixels.above < self.storey * 0.85)
+        # three weights per pixel, then one product with the three colours
+        weights = np.stack([plain * (1 - glass - street), glass, street], -1, dtype=np.float32)
+        colour = weights @ np.stack([self.wall, self.glass, rgb(0.2, 0.21, 0.23)])
         if not self.lit:
             return colour, None
         number = np.floor(shift / period) * 131 + np.floor((pixels.above - 1.0) / self.storey) * 71 + self.lit_seed
@@ -125,7 +124,7 @@ class Facade:
         sharp = np.clip(1.5 - 2.0 * pixels.along_footprint / period, 0, 1)  # far away the lit share is all that is left
         on = (chance < self.lit) * sharp + self.lit * (1 - sharp)
         warm = rgb(1.0, 0.8, 0.45) * (0.55 + 0.35 * chance[..., None] / max(self.lit, 1e-3))
-        return colour, (glass + 0.5 * street) * on[..., None] * warm
+        return colour, ((glass + 0.6 * street) * on)[..., None] * warm
 
 
 @dataclass(frozen=True, kw_only=True)
