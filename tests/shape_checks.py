@@ -17,7 +17,7 @@ def check(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def is_checkable(hint: object) -> bool:
-    """Neither ``Self``, known to beartype only in classes it decorates whole, nor a Protocol without run-time checks."""
+    """Neither ``Self``, which beartype knows in classes it decorates whole, nor a Protocol without run-time checks."""
     if hint is Self or (getattr(hint, "_is_protocol", False) and not getattr(hint, "_is_runtime_protocol", False)):
         return False
     return all(map(is_checkable, get_args(hint)))

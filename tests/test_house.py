@@ -8,8 +8,12 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
 import run
+import torch
+
+from latentloom.shapes import fold_frames
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "latentloom"
@@ -108,6 +112,11 @@ def test_nothing_unpickles_what_it_reads():
         for name, call in calls(path):
             if name == "torch.load":
                 assert "weights_only=True" in ast.unparse(call), f"{path}:{call.lineno}"
+
+
+def test_shapes_and_types_are_checked_while_testing():
+    with pytest.raises(jaxtyping.TypeCheckError, match="video"):
+        fold_frames(torch.zeros(2, 3, 4))
 
 
 def test_no_room_or_file_has_a_name_that_says_nothing():
