@@ -66,6 +66,8 @@ def _why(error: Exception) -> str:
 
 
 def _header(path: Path, container: InputContainer, stream: VideoStream) -> VideoHeader:
+    if stream.codec_context is None:  # pyright does not know that PyAV leaves it out for codecs it cannot decode
+        raise VideoError(path, "the video stream is of an unknown codec")
     height, width = stream.codec_context.height, stream.codec_context.width
     if height < 1 or width < 1:
         raise VideoError(path, "the frame size is missing or beyond the limit")

@@ -17,7 +17,8 @@ from latentloom.data.captions import CaptionCounts, find_captions
 from latentloom.data.containers import VideoError, printable
 from latentloom.data.decoding import VideoHeader, open_video
 from latentloom.data.manifest import Caption, DatasetWriter
-from latentloom.data.video import Video, read_video
+from latentloom.data.timing import exact_rate
+from latentloom.data.video import read_video
 
 # Names that claim to be videos. Those of formats that are not read are here too, so that they are reported, not missed.
 _READ_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif")
@@ -42,6 +43,22 @@ class _Settings:
     fps: float | None
     min_frames: int
     licence: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Clip:
+    """A video on its way in; ``name`` is its path inside the folder, ``digest`` covers its bytes and its caption."""
+
+    id: str
+    path: Path
+    name: Path
+    caption: str | None
+    digest: str
+
+    @classmethod
+    def of(cls, path: Path, folder: Path, caption: str | None) -> "_Clip":
+        name = path.relative_to(folder)
+        return cls(id=_clip_id(name), path=path, name=name, caption=caption, digest=_digest(path, caption))
 
 
 @dataclass
@@ -70,7 +87,7 @@ def prepare(
     output: str | Path,
     *,
     size: tuple[int, int],
-    fps: float | None = None,
+    fps: float | int | None = None,
     min_frames: int = 8,
     default_caption: str | None = None,
     max_bad_fraction: float = 0.05,
@@ -94,33 +111,27 @@ def prepare(
         ValueError: no such folder, no videos in it, too many bad videos, bad captions, or another dataset in the way.
     """
     folder, paths, by_name = _listed(videos)
-    if not 0 <= max_bad_fraction <= 1:
-        raise ValueError(f"max_bad_fraction is {max_bad_fraction}, expected a fraction from 0 to 1")
-    if min_frames < 1:
-        raise ValueError(f"min_frames is {min_frames}, expected at least 1")
-    settings = _Settings(size=size, fps=fps, min_frames=min_frames, licence=licence)
+    settings = _Settings(size=size, fps=None if fps is None else float(fps), min_frames=min_frames, licence=licence)
+    _check_settings(settings, max_bad_fraction)
     captions, counts = find_captions(folder, paths, default_caption)
     rejected = _Rejected(allowed=0 if by_name else int(max_bad_fraction * len(paths)), total=len(paths))
     good = [path for path in paths if _is_plausible(folder, path, settings, rejected)]
-    report = progress or (lambda done, total, name: None)
     prepared, there, num_frames = list[str](), list[str](), 0
     with DatasetWriter(output, {"kind": "videos", "size": list(size), "fps": fps, "min_frames": min_frames}) as writer:
         for done, path in enumerate(good):
-            report(done, len(good), printable(path.name))
-            clip_id, caption = _clip_id(path.relative_to(folder)), captions.get(path)
-            digest = _digest(path, caption)
-            if writer.has(clip_id, digest):
-                there.append(clip_id)
+            if progress:
+                progress(done, len(good), printable(path.name))
+            clip = _Clip.of(path, folder, captions.get(path))
+            if writer.has(clip.id, clip.digest):
+                there.append(clip.id)
                 continue
             try:
-                video = _read(path, settings)
+                num_frames += _add(writer, clip, settings)
+                prepared.append(clip.id)
             except VideoError as error:
                 rejected.add(error)
-                continue
-            _add(writer, clip_id, video, path.relative_to(folder), caption, digest, settings)
-            prepared.append(clip_id)
-            num_frames += len(video.frames)
-    report(len(good), len(good), "")
+    if progress:
+        progress(len(good), len(good), "")
     if not prepared and not there:
         raise ValueError(rejected.summary())
     return PrepareReport(
@@ -130,6 +141,17 @@ def prepare(
         captions=counts,
         num_frames=num_frames,
     )
+
+
+def _check_settings(settings: _Settings, max_bad_fraction: float) -> None:
+    if settings.fps is not None:
+        exact_rate(settings.fps)
+    if not 0 <= max_bad_fraction <= 1:
+        raise ValueError(f"max_bad_fraction is {max_bad_fraction}, expected a fraction from 0 to 1")
+    if settings.min_frames < 1:
+        raise ValueError(f"min_frames is {settings.min_frames}, expected at least 1")
+    if min(settings.size) < 1:
+        raise ValueError(f"size is {settings.size}, expected (height, width), each at least 1")
 
 
 def _listed(videos: str | Path | Sequence[str | Path]) -> tuple[Path, list[Path], bool]:
@@ -179,34 +201,25 @@ def _check_length(path: Path, num_frames: int, settings: _Settings) -> None:
         raise VideoError(path, f"{num_frames} frames < {settings.min_frames}, the shortest clip that is used")
 
 
-def _read(path: Path, settings: _Settings) -> Video:
-    with open_video(path) as (header, _):
+def _add(writer: DatasetWriter, clip: _Clip, settings: _Settings) -> int:
+    """Decode and store one video; the number of its frames."""
+    with open_video(clip.path) as (header, _):
         rate = _rate(header, settings)
-    video = read_video(path, rate, size=settings.size)
-    _check_length(path, len(video.frames), settings)
-    return video
-
-
-def _add(
-    writer: DatasetWriter,
-    clip_id: str,
-    video: Video,
-    name: Path,
-    caption: str | None,
-    digest: str,
-    settings: _Settings,
-) -> None:
+    video = read_video(clip.path, rate, size=settings.size)
+    num_frames = len(video.frames)
+    _check_length(clip.path, num_frames, settings)
     writer.add(
-        clip_id,
+        clip.id,
         video.frames,
         fps=video.fps,
         times=video.times.tolist(),
-        captions=[] if caption is None else [Caption(start=0, stop=len(video.frames), text=caption)],
-        source=printable(name),
+        captions=[] if clip.caption is None else [Caption(start=0, stop=num_frames, text=clip.caption)],
+        source=printable(clip.name),
         licence=settings.licence,
-        split="val" if "val" in name.parts[:-1] else "train",
-        digest=digest,
+        split="val" if "val" in clip.name.parts[:-1] else "train",
+        digest=clip.digest,
     )
+    return num_frames
 
 
 def _clip_id(name: Path) -> str:

@@ -10,10 +10,11 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
+MAX_GAP = 60  # seconds one frame may stay; a longer pause would be filled with copies of it
 MAX_UNTIMED = 64  # frames in a row without a usable timestamp; they wait in memory for the next good one
 
 
-def exact_rate(fps: float) -> Fraction:
+def exact_rate(fps: float | int) -> Fraction:
     """A rate as a fraction: 23.976 stays 2997/125, 30000/1001 as a float becomes 30000/1001 again.
 
     Raises:
@@ -63,10 +64,15 @@ def resampled(timed: Iterable[tuple[Fraction, T]], rate: Fraction, step: Fractio
 
     The end is one mean frame spacing after the last frame (``step`` for a single frame), so that a clip keeps its
     length and ``rate`` equal to its own changes nothing. A rate above the clip's own repeats frames.
+
+    Raises:
+        ValueError: two frames are more than ``MAX_GAP`` seconds apart.
     """
     index, count = 0, 0
     previous: tuple[Fraction, T] | None = None
     for moment, frame in timed:
+        if previous is not None and moment - previous[0] > MAX_GAP:
+            raise ValueError(f"{float(moment - previous[0]):.0f} s without a frame after {float(previous[0]):.2f} s")
         while previous is not None and 2 * Fraction(index) / rate <= previous[0] + moment:
             yield index / rate, previous[1]
             index += 1

@@ -38,7 +38,11 @@ class Video:
 
 
 def read_video(
-    path: str | Path, fps: float | None = None, *, size: tuple[int, int] | None = None, max_frames: int | None = None
+    path: str | Path,
+    fps: float | int | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    max_frames: int | None = None,
 ) -> Video:
     """Read a whole video, or its first ``max_frames`` frames.
 
@@ -51,11 +55,17 @@ def read_video(
         ValueError: an argument out of range.
     """
     path = Path(path)
+    _check_request(size, max_frames)
     with open_video(path) as (header, _):
         _check_length(path, header, max_frames)
         _check_fits(path, header, fps, size, max_frames)
         rate = header.rate
-    moments, frames = zip(*stream_video(path, fps, size=size, max_frames=max_frames), strict=True)
+    moments, frames = list[Fraction](), list[np.ndarray]()
+    for moment, frame in stream_video(path, fps, size=size, max_frames=max_frames):
+        moments.append(moment)
+        frames.append(frame)
+        if len(frames) * frame.nbytes > MAX_BYTES:  # a header may promise less than comes
+            raise VideoError(path, f"more than {MAX_BYTES >> 30} GiB of frames; pass max_frames, a lower fps or a size")
     if fps is None and len(moments) > 1:
         rate = (len(moments) - 1) / (moments[-1] - moments[0])
     return Video(
@@ -66,7 +76,11 @@ def read_video(
 
 
 def stream_video(
-    path: str | Path, fps: float | None = None, *, size: tuple[int, int] | None = None, max_frames: int | None = None
+    path: str | Path,
+    fps: float | int | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    max_frames: int | None = None,
 ) -> Iterator[tuple[Fraction, UInt8[np.ndarray, "h w 3"]]]:
     """The frames of `read_video` one at a time, each with its time in seconds; memory does not grow with length."""
     path = Path(path)
@@ -133,7 +147,7 @@ def _check_length(path: Path, header: VideoHeader, max_frames: int | None) -> No
 
 
 def _check_fits(
-    path: Path, header: VideoHeader, fps: float | None, size: tuple[int, int] | None, max_frames: int | None
+    path: Path, header: VideoHeader, fps: float | int | None, size: tuple[int, int] | None, max_frames: int | None
 ) -> None:
     height, width = size or (header.height, header.width)
     num_frames = header.num_frames or 0

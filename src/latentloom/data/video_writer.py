@@ -27,7 +27,7 @@ _OPTIONS = {"crf": "15", "preset": "medium", "threads": "1"}  # crf 15: about 42
 def write_video(
     frames: UInt8[Tensor, "t h w 3"] | Iterable[UInt8[Tensor, "h w 3"] | UInt8[np.ndarray, "h w 3"]],
     path: str | Path,
-    fps: float,
+    fps: float | int,
     *,
     force: bool = False,
 ) -> None:
