@@ -9,7 +9,6 @@ import csv
 import io
 import json
 import re
-import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,8 +18,10 @@ from latentloom.data.containers import printable
 MAX_FILE_BYTES = 64 << 20
 MAX_CHARACTERS = 1000  # about 250 tokens; text encoders read 77 at most
 _LISTS = ("captions.json", "captions.jsonl", "captions.csv")
-# Codes that display nothing but change how neighbours are shown: never part of a description.
-_DIRECTION_MARKS = frozenset("\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\ufeff")
+# Codes that show nothing themselves: controls, direction marks, halves of pairs, private use. Joiners stay (emoji).
+_INVISIBLE = re.compile(
+    "[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\uf8ff\ufffe\uffff]"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,12 +137,8 @@ def _matched(
 
 def _clean(text: str) -> tuple[str, bool]:
     """``text`` on one line without invisible codes, and whether there were any."""
-    kept = "".join(c for c in text if c.isspace() or not _is_invisible(c))
-    return re.sub(r"\s+", " ", kept).strip(), kept != text
-
-
-def _is_invisible(character: str) -> bool:
-    return unicodedata.category(character) in ("Cc", "Cs", "Cn", "Co") or character in _DIRECTION_MARKS
+    kept, removed = _INVISIBLE.subn("", text)
+    return re.sub(r"\s+", " ", kept).strip(), removed > 0
 
 
 def _shorten(text: str) -> tuple[str, bool]:

@@ -90,7 +90,7 @@ def prepare(
     fps: float | int | None = None,
     min_frames: int = 8,
     default_caption: str | None = None,
-    max_bad_fraction: float = 0.05,
+    max_bad_fraction: float | int = 0.05,
     licence: str | None = None,
     progress: Callable[[int, int, str], None] | None = None,
 ) -> PrepareReport:
@@ -143,7 +143,7 @@ def prepare(
     )
 
 
-def _check_settings(settings: _Settings, max_bad_fraction: float) -> None:
+def _check_settings(settings: _Settings, max_bad_fraction: float | int) -> None:
     if settings.fps is not None:
         exact_rate(settings.fps)
     if not 0 <= max_bad_fraction <= 1:
