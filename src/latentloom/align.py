@@ -1,9 +1,9 @@
 """Temporal layers attached to a stock image network: the video model (paper, section 3.1, Eq. 2 and 3).
 
-``TemporalLayers`` holds what is learned and is saved alone; ``attach`` hangs it on the sites of a network by forward hooks;
-``Aligned`` is the video model: frames are folded into the batch, each site's output passes through its temporal layer. The
-network's own modules, names and tensors do not change. This is the only file that registers hooks.
-See docs/decisions/0001-sites-and-hooks.md.
+``TemporalLayers`` holds what is learned and is saved alone; ``attach`` hangs it on the sites of a network by forward
+hooks; ``Aligned`` is the video model: frames are folded into the batch, each site's output passes through its temporal
+layer. The network's own modules, names and tensors do not change. This is the only file that registers hooks
+(docs/decisions/0001-sites-and-hooks.md). Not here: what layers compute (``layers``), where sites are (``backbones``).
 """
 
 import hashlib
@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Self, cast
 
 import torch
-from diffusers import AutoencoderKL
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.outputs import BaseOutput
 from jaxtyping import Float, Num
@@ -35,7 +35,7 @@ FPS_WIDTH = 64
 
 
 class TemporalLayers(ModelMixin, ConfigMixin):
-    """The temporal layers of one backbone family: one module per site, and the embedding of fps where the set has one."""
+    """The temporal layers of one backbone family: one module per site, and an embedding of fps if the set has one."""
 
     _supports_gradient_checkpointing = False
 
@@ -49,10 +49,9 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         """
         super().__init__()
         self.layer_set = LayerSet.from_dict(layer_set)
-        # config.json sorts its keys: only a sorted order gives the same parameter order before saving and after loading.
+        # config.json sorts its keys: only a sorted order gives the same parameter order before and after saving.
         self.sites = {name: Site(name=name, **sites[name]) for name in sorted(sites)}
-        built = {name: _build(self.layer_set, site) for name, site in self.sites.items()}
-        self.layers = nn.ModuleDict({_key(name): layer for name, layer in built.items()})
+        self.layers = nn.ModuleDict({_key(name): self._build(site) for name, site in self.sites.items()})
         widths = [site.time_width for site in self.sites.values() if site.time_width is not None]
         self.fps = NumberEmbedding(FPS_WIDTH, widths[0], widths[0]) if self.layer_set.fps and widths else None
 
@@ -63,7 +62,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         Raises:
             ValueError: a network without sites for this set.
         """
-        sites = {site.name: site.to_dict() for site in find_sites(network) if _spec(layer_set, site) is not None}
+        sites = {site.name: site.to_dict() for site in find_sites(network) if layer_set.spec(site.kind) is not None}
         if not sites:
             raise ValueError(f"{type(network).__name__} has no site for the layer set {layer_set}")
         return cls(layer_set=layer_set.to_dict(), sites=sites)
@@ -76,7 +75,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             ValueError: missing, unexpected or non-finite tensors, naming the first five.
         """
         kwargs |= {"use_safetensors": True, "output_loading_info": True}
-        layers, info = super().from_pretrained(pretrained_model_name_or_path, **kwargs)
+        layers, info = cast(Any, super().from_pretrained(pretrained_model_name_or_path, **kwargs))
         bad = {
             "missing": list(info["missing_keys"]),
             "unexpected": list(info["unexpected_keys"]),
@@ -86,8 +85,8 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         for problem, keys in bad.items():
             if keys:
                 raise ValueError(
-                    f"{pretrained_model_name_or_path}: {len(keys)} tensors {problem}, first {', '.join(sorted(keys)[:5])}; "
-                    "expected exactly the tensors config.json describes"
+                    f"{pretrained_model_name_or_path}: {len(keys)} tensors {problem}, "
+                    f"first {', '.join(sorted(keys)[:5])}; expected exactly the tensors config.json describes"
                 )
         return layers
 
@@ -96,6 +95,16 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         """16 hex digits of the site table and layer set: equal for backbones that can exchange layers."""
         facts = {"layer_set": self.layer_set.to_dict(), "sites": {n: s.to_dict() for n, s in self.sites.items()}}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+    def _build(self, site: Site) -> nn.Module:
+        return self.layer_set.build(
+            site.kind,
+            channels=site.channels,
+            num_groups=site.num_groups,
+            time_width=site.time_width,
+            num_heads=site.num_heads,
+            context_width=site.context_width,
+        )
 
     def layer(self, site: str) -> nn.Module:
         """The temporal layer that follows ``site`` (a module name of the network)."""
@@ -122,34 +131,20 @@ def _key(site: str) -> str:
     return site.replace(".", "/")  # module names may not hold dots
 
 
-def _spec(layer_set: LayerSet, site: Site) -> Any:
-    return {"res_block": layer_set.res_block, "transformer": layer_set.transformer, "output": layer_set.output}[site.kind]
-
-
-def _build(layer_set: LayerSet, site: Site) -> nn.Module:
-    spec = _spec(layer_set, site)
-    if spec is None:
-        raise ValueError(f"the layer set has no layer for the site {site}")
-    if site.kind == "res_block":
-        return spec.build(site.channels, site.num_groups, site.time_width)
-    if site.kind == "transformer":
-        return spec.build(site.channels, site.num_heads, site.context_width)
-    return spec.build(site.channels)
-
-
 def check_transfer(layers: TemporalLayers, network: nn.Module) -> None:
     """Whether ``layers`` fit ``network``: the same sites with the same channels, heads, groups and context widths.
 
     Raises:
         ValueError: naming the first site that differs, in the order of the network.
     """
-    theirs = {site.name: site for site in find_sites(network) if _spec(layers.layer_set, site) is not None}
+    theirs = {site.name: site for site in find_sites(network) if layers.layer_set.spec(site.kind) is not None}
     for name in [*theirs, *(name for name in layers.sites if name not in theirs)]:
         ours, other = layers.sites.get(name), theirs.get(name)
         if ours != other:
             raise ValueError(
-                f"temporal layers do not fit this {type(network).__name__}: the layers expect {ours or f'no site {name}'}, "
-                f"the network has {other or f'no site {name}'}; use layers trained for a network with the same sites"
+                f"temporal layers do not fit this {type(network).__name__}: "
+                f"the layers expect {ours or f'no site {name}'}, the network has {other or f'no site {name}'}; "
+                "use layers trained for a network with the same sites"
             )
 
 
@@ -162,6 +157,17 @@ class SiteRow:
     channels: int
     parameters: int
     alpha: float
+
+    @classmethod
+    def of(cls, site: Site, layer: nn.Module) -> "SiteRow":
+        """The row of one layer."""
+        return cls(
+            site=site.name,
+            layer=type(layer).__name__,
+            channels=site.channels,
+            parameters=sum(parameter.numel() for parameter in layer.parameters()),
+            alpha=cast(Mixing, layer.mixing).alpha.item(),
+        )
 
 
 @dataclass
@@ -180,7 +186,10 @@ class _Binding:
         self.in_checkpoint = False
 
     @contextmanager
-    def bound(self, clip: Clip | None, *, checkpoints_layers: bool = False, in_checkpoint: bool = False) -> Iterator[None]:
+    def bound(
+        self, clip: Clip | None, *, checkpoints_layers: bool = False, in_checkpoint: bool = False
+    ) -> Iterator[None]:
+        """Within the block hooks act for ``clip``; None switches them off."""
         before = self.clip, self.checkpoints_layers, self.in_checkpoint
         self.clip, self.checkpoints_layers, self.in_checkpoint = clip, checkpoints_layers, in_checkpoint
         try:
@@ -287,17 +296,17 @@ class Aligned(nn.Module):
             num_frames=num_frames,
             text=text,
             condition=self.layers.condition(None if fps is None else _per_clip(fps, batch, sample.device, "fps")),
-            alpha=_unit_interval(alpha, "alpha"),
-            strength=cast(float, _unit_interval(temporal_strength, "temporal_strength")),
+            alpha=alpha,
+            strength=temporal_strength,
         )
         timesteps = _per_clip(timestep, batch, sample.device, "timestep")
         with self._bound(clip):
             frames = self.network(
                 fold_frames(sample),
-                _per_frame(timesteps, clip),
-                None if encoder_hidden_states is None else _per_frame(_rows(encoder_hidden_states, batch), clip),
-                class_labels=None if class_labels is None else _per_frame(class_labels, clip),
-                added_cond_kwargs={name: _per_frame(value, clip) for name, value in (added_cond_kwargs or {}).items()},
+                clip.per_frame(timesteps),
+                None if encoder_hidden_states is None else clip.per_frame(_rows(encoder_hidden_states, batch)),
+                class_labels=None if class_labels is None else clip.per_frame(class_labels),
+                added_cond_kwargs={name: clip.per_frame(value) for name, value in (added_cond_kwargs or {}).items()},
             ).sample
         return AlignedOutput(sample=unfold_frames(frames, num_frames))
 
@@ -311,13 +320,9 @@ class Aligned(nn.Module):
         """
         if not isinstance(self.network, AutoencoderKL):
             raise ValueError(f"decode needs layers on an AutoencoderKL, these are on a {type(self.network).__name__}")
-        clip = Clip(
-            num_frames=latents.shape[1],
-            alpha=_unit_interval(alpha, "alpha"),
-            strength=cast(float, _unit_interval(temporal_strength, "temporal_strength")),
-        )
+        clip = Clip(num_frames=latents.shape[1], alpha=alpha, strength=temporal_strength)
         with self._bound(clip):
-            frames = self.network.decode(fold_frames(latents), return_dict=False)[0]
+            frames = self.network.decode(cast(Any, fold_frames(latents)), return_dict=False)[0]
         return AlignedOutput(sample=unfold_frames(frames, clip.num_frames))
 
     def enable_gradient_checkpointing(self, *, spatial: bool = True) -> None:
@@ -338,30 +343,16 @@ class Aligned(nn.Module):
         """Take the layers off and return the network, stock again. The ``Aligned`` is of no more use."""
         for handle in self._handles:
             handle.remove()
-        for module in self.network.modules():
+        for module in cast(Iterator[Any], self.network.modules()):
             function = getattr(module, "_gradient_checkpointing_func", None)
             if isinstance(function, _ClipCheckpoint) and function.binding is self._binding:
-                setattr(module, "_gradient_checkpointing_func", function.inner)
+                module._gradient_checkpointing_func = function.inner
         return self.network
 
     def table(self) -> list[SiteRow]:
         """Site, layer, channels, parameters and learned alpha, in the order of the network."""
-        rows = []
-        for site in find_sites(self.network):
-            if site.name in self.layers.sites:
-                layer = self.layers.layer(site.name)
-                parameters = sum(parameter.numel() for parameter in layer.parameters())
-                alpha = cast(Mixing, layer.mixing).alpha.item()
-                rows.append(
-                    SiteRow(
-                        site=site.name,
-                        layer=type(layer).__name__,
-                        channels=site.channels,
-                        parameters=parameters,
-                        alpha=alpha,
-                    )
-                )
-        return rows
+        sites = [site for site in find_sites(self.network) if site.name in self.layers.sites]
+        return [SiteRow.of(site, self.layers.layer(site.name)) for site in sites]
 
     @contextmanager
     def _bound(self, clip: Clip) -> Iterator[None]:
@@ -372,12 +363,12 @@ class Aligned(nn.Module):
     def _carry_clip_through_checkpoints(self) -> bool:
         """Wrap the checkpoint functions in use, whoever switched them on; returns whether there are any."""
         found = False
-        for module in self.network.modules():
+        for module in cast(Iterator[Any], self.network.modules()):
             if getattr(module, "gradient_checkpointing", False):
                 found = True
-                function = getattr(module, "_gradient_checkpointing_func")
+                function = module._gradient_checkpointing_func
                 if not (isinstance(function, _ClipCheckpoint) and function.serves(self._binding)):
-                    setattr(module, "_gradient_checkpointing_func", _ClipCheckpoint(function, self._binding))
+                    module._gradient_checkpointing_func = _ClipCheckpoint(function, self._binding)
         return found
 
 
@@ -399,18 +390,7 @@ def _per_clip(value: Tensor | float, batch: int, device: torch.device, name: str
     return values.reshape(-1).expand(batch)
 
 
-def _per_frame(rows: Tensor, clip: Clip) -> Tensor:
-    """Repeat each clip's row for its frames, ``b ... -> (b t) ...``."""
-    return rows.repeat_interleave(clip.num_frames, dim=0)
-
-
 def _rows(text: Tensor, batch: int) -> Tensor:
     if text.shape[0] != batch:
         raise ValueError(f"encoder_hidden_states has {text.shape[0]} rows for {batch} clips: expected one row per clip")
     return text
-
-
-def _unit_interval(value: float | None, name: str) -> float | None:
-    if value is not None and not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} is {value}: expected a number from 0 to 1")
-    return value

@@ -1,6 +1,7 @@
 """One entry for all stock networks: which sites does this network have?"""
 
-from diffusers import AutoencoderKL, UNet2DConditionModel
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 
 from latentloom.backbones.site import Site

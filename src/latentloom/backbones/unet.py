@@ -7,10 +7,11 @@ After every ResBlock, and after the last block inside every spatial transformer,
 from collections.abc import Iterator
 from typing import cast
 
-from diffusers import Transformer2DModel, UNet2DConditionModel
 from diffusers.models.attention import BasicTransformerBlock
-from diffusers.models.attention_processor import Attention
+from diffusers.models.attention_processor import Attention, AttnProcessor
 from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from torch import nn
 
 from latentloom.backbones.site import Site
@@ -55,3 +56,12 @@ def _transformer_site(name: str, transformer: Transformer2DModel) -> Site:
         num_heads=spatial.heads,
         context_width=None if text is None else text.cross_attention_dim,
     )
+
+
+def use_matmul_attention(unet: UNet2DConditionModel) -> None:
+    """Let the spatial attention multiply plainly instead of through SDPA; undone by ``set_default_attn_processor``.
+
+    For training in bf16 on a CPU, where the backward of SDPA costs twice what its products cost (a sixth of a training
+    step; benchmarks/results). Nothing is won in fp32. Results change by rounding; scores of pixels^2 are kept.
+    """
+    unet.set_attn_processor(AttnProcessor())

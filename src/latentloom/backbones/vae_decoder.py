@@ -5,8 +5,9 @@ Paper, section 3.2: only the decoder sees time; the encoder stays per frame, so 
 
 from typing import cast
 
-from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
 
 from latentloom.backbones.site import Site
 from latentloom.backbones.unet import res_block_site
@@ -19,6 +20,6 @@ def decoder_sites(vae: AutoencoderKL) -> list[Site]:
     sites = [
         res_block_site(f"{name}.resnets.{i}", cast(ResnetBlock2D, resnet))
         for name, block in stages
-        for i, resnet in enumerate(block.resnets)
+        for i, resnet in enumerate(cast(nn.ModuleList, block.resnets))
     ]
     return [*sites, Site(name="decoder.conv_out", kind="output", channels=vae.decoder.conv_out.out_channels)]

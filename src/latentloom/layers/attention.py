@@ -1,8 +1,8 @@
 """The temporal transformer: attention along time at each pixel (paper, section 3.1 and Fig. 4).
 
-``x + emb_t``, then residually: feed-forward, self-attention over t, cross-attention to the clip's text, feed-forward, each
-behind a LayerNorm. Tokens arrive as ``(b t) n c`` and are worked on in chunks of pixels, because pixels never meet: buffers
-stay small and the result is the same. Not here: spatial attention, which belongs to the image model.
+``x + emb_t``, then residually: feed-forward, self-attention over t, cross-attention to the clip's text, feed-forward,
+each behind a LayerNorm. Tokens arrive as ``(b t) n c`` and are worked on in chunks of pixels, because pixels never
+meet: buffers stay small and the result is the same. Not here: spatial attention, which belongs to the image model.
 """
 
 from dataclasses import dataclass
@@ -104,15 +104,14 @@ class CrossAttention(nn.Module):
 class TemporalTransformer(nn.Module):
     """The whole layer, with position embedding and mix."""
 
-    def __init__(
-        self, spec: TemporalTransformerSpec, channels: int, num_heads: int, context_width: int | None
-    ) -> None:
+    def __init__(self, spec: TemporalTransformerSpec, channels: int, num_heads: int, context_width: int | None) -> None:
         super().__init__()
         self.position = NumberEmbedding(channels, spec.position * channels, channels)
         self.feed_forward_in = FeedForward(channels, spec.feed_forward_in) if spec.feed_forward_in else None
         self.self_attention = SelfAttention(channels, num_heads)
-        with_text = spec.text and context_width is not None
-        self.cross_attention = CrossAttention(channels, num_heads, context_width) if with_text else None
+        self.cross_attention = None
+        if spec.text and context_width is not None:
+            self.cross_attention = CrossAttention(channels, num_heads, context_width)
         self.feed_forward_out = FeedForward(channels, spec.feed_forward_out) if spec.feed_forward_out else None
         self.mixing = Mixing()
         self.token_width = max(2 * spec.feed_forward_in, 2 * spec.feed_forward_out, 4) * channels
@@ -156,7 +155,7 @@ class TemporalTransformer(nn.Module):
         if self.cross_attention is None:
             return None
         if clip.text is None:
-            raise ValueError("these temporal layers attend to text: expected encoder_hidden_states of b n d, given None")
+            raise ValueError("temporal layers attend to text: expected encoder_hidden_states of b n d, given None")
         return self.cross_attention.keys_values(clip.text)
 
     def _chunk_size(self, pixels: Tensor) -> int:
@@ -172,8 +171,8 @@ def attend(
 ) -> Float[Tensor, "n q heads d"]:
     """``softmax(q k^T / sqrt(d)) v`` per head.
 
-    Strided SDPA where nothing is differentiated; einsum where a CPU must differentiate, because there the backward of SDPA at
-    small t is several times slower than the products themselves (quality notes, section 3).
+    Strided SDPA where nothing is differentiated; einsum where a CPU must differentiate, because there the backward of
+    SDPA at small t is several times slower than the products themselves (benchmarks/results).
     """
     if torch.is_grad_enabled() and query.device.type == "cpu":
         scores = torch.einsum("nqhd,nkhd->nhqk", query, key) * query.shape[-1] ** -0.5

@@ -1,12 +1,12 @@
 """What every temporal layer is told beside its features: the clip.
 
-Paper, section 3.1: a layer computes ``l(z, c)`` for the frames ``z`` of one video and its conditioning ``c``. Nothing of a
-clip is stored in a layer, so one set of layers serves every length, batch and device.
+Paper, section 3.1: a layer computes ``l(z, c)`` for the frames ``z`` of one video and its conditioning ``c``. Nothing
+of a clip is stored in a layer, so one set of layers serves every length, batch and device.
 """
 
 from dataclasses import dataclass
 
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 
@@ -28,7 +28,21 @@ class Clip:
     alpha: float | None = None
     strength: float = 1.0
 
+    def __post_init__(self) -> None:
+        """Refuse what is no share.
+
+        Raises:
+            ValueError: ``alpha`` or ``strength`` outside [0, 1].
+        """
+        for name, value in (("alpha", self.alpha), ("temporal_strength", self.strength)):
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} is {value}: expected a number from 0 to 1")
+
     @property
     def is_image(self) -> bool:
         """Whether the mix leaves the image model alone, bit for bit (alpha = 1 or strength = 0)."""
         return self.alpha == 1.0 or self.strength == 0.0
+
+    def per_frame(self, rows: Shaped[Tensor, "b *rest"]) -> Shaped[Tensor, "bt *rest"]:
+        """Repeat each clip's row for its frames, ``b ... -> (b t) ...``."""
+        return rows.repeat_interleave(self.num_frames, dim=0)

@@ -1,8 +1,8 @@
 """Temporal convolutions: the res block after every spatial ResBlock, and the time conv at a decoder's end.
 
-Paper, section 3.1: residual blocks of 3D convolutions over ``b c t h w``. A (3, 1, 1) kernel touches no neighbour in space,
-so the pixels are one axis and the convolution is a 2D one of (3, 1) over ``t n``: two to three times faster on CPUs than
-``Conv3d`` (benchmarks/results), with the same parameters. Not here: attention, and the mix itself (``mixing``).
+Paper, section 3.1: residual blocks of 3D convolutions over ``b c t h w``. A (3, 1, 1) kernel touches no neighbour in
+space, so the pixels are one axis and the convolution is a 2D one of (3, 1) over ``t n``: up to three times faster on a
+CPU than ``Conv3d`` (benchmarks/results), with the same parameters. Not here: attention, and the mix (``mixing``).
 """
 
 from dataclasses import dataclass

@@ -7,6 +7,8 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torch import nn
+
 from latentloom.layers.attention import TemporalTransformerSpec
 from latentloom.layers.conv3d import TemporalResBlockSpec, TimeConvSpec
 
@@ -46,6 +48,34 @@ class LayerSet:
     def decoder(cls) -> "LayerSet":
         """Convolutions only, and one time conv at the end."""
         return cls(res_block=TemporalResBlockSpec(), output=TimeConvSpec())
+
+    def spec(self, kind: str) -> TemporalResBlockSpec | TemporalTransformerSpec | TimeConvSpec | None:
+        """The spec for a kind of site, ``res_block``, ``transformer`` or ``output``; None where it is left alone."""
+        return {"res_block": self.res_block, "transformer": self.transformer, "output": self.output}[kind]
+
+    def build(
+        self,
+        kind: str,
+        *,
+        channels: int,
+        num_groups: int | None,
+        time_width: int | None,
+        num_heads: int | None,
+        context_width: int | None,
+    ) -> nn.Module:
+        """The layer for one site; of the facts each kind takes its own.
+
+        Raises:
+            ValueError: a kind this set leaves alone, or a fact that kind needs is missing.
+        """
+        spec = self.spec(kind)
+        if isinstance(spec, TemporalResBlockSpec) and num_groups is not None:
+            return spec.build(channels, num_groups, time_width)
+        if isinstance(spec, TemporalTransformerSpec) and num_heads is not None:
+            return spec.build(channels, num_heads, context_width)
+        if isinstance(spec, TimeConvSpec):
+            return spec.build(channels)
+        raise ValueError(f"a {kind} site of {channels} channels does not go with the layer set {self}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``config.json``."""

@@ -1,6 +1,7 @@
 """Embeddings of numbers: the frame index of a token, and the fps of a clip.
 
-Paper, section 3.1: temporal attention gets a sinusoidal embedding of the frame index through an MLP. No length is stored.
+Paper, section 3.1: temporal attention gets a sinusoidal embedding of the frame index through an MLP. No length is
+stored.
 """
 
 import math
@@ -19,7 +20,7 @@ def sinusoid(values: Float[Tensor, " n"], width: int, max_period: float = 10_000
 
 
 class NumberEmbedding(nn.Module):
-    """``MLP(sinusoid(value))``, ``width -> hidden -> out``, the last layer zero-initialised so that it starts neutral."""
+    """``MLP(sinusoid(value))``, ``width -> hidden -> out``; the last layer starts at zero, that is, neutral."""
 
     def __init__(self, width: int, hidden: int, out: int) -> None:
         super().__init__()
