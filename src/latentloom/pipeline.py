@@ -236,10 +236,10 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
         """Latents of one clip to what ``output_type`` asks for."""
         if output_type not in OUTPUT_TYPES:
             raise ValueError(f"output_type is {output_type!r}, expected one of {', '.join(OUTPUT_TYPES)}")
-        if output_type == "latent":
-            return lambda latents: latents
         chunk = 8 if chunk_size is None else chunk_size
         check_count("decode_chunk_size", chunk, MAX_FRAMES)
+        if output_type == "latent":
+            return lambda latents: latents
         autoencoder = VideoAutoencoder(self.vae)
         if output_type == "pil":
             return lambda latents: [Image.fromarray(f.numpy()) for f in decode_frames(autoencoder, latents, chunk)]
