@@ -2,17 +2,19 @@
 
     python runs/drive_small/footage.py ../shared/data -o work/footage
 
-Expected: 27 records, 15,692 frames of 128x256, 127 captions of 67 words, 1.5 GB; 25 s on one core, no GPU. The same
+Expected: 27 records, 15,692 frames of 128x256, 111 captions of 63 words, 1.5 GB; 25 s on one core, no GPU. The same
 command continues an interrupted run. Taken: the simulator drives (not `sim/unstated/`), the real clips and the stills
 (not `driving/nc/`). Left out, and listed: everything whose licence forbids commercial use or is not stated. The splits
 are those of the footage.
 
-A caption is "source, light, place, details" from a small vocabulary. Simulator captions come from recorded labels,
-those of stills from their boxes, those of real clips were written after looking at the frames. `steering` is -1 (full
-left) to 1, `speed` is in m/s; both are there only where they were recorded.
+A caption is "source, light, place, turn, speed, traffic, details" from a small vocabulary. Simulator captions come from
+recorded labels, those of stills from their boxes, those of real clips were written after looking at the frames.
+`steering` is -1 (full left) to 1, `speed` is in m/s; both are there only where they were recorded. Records whose
+captions were changed here are made again; do not run this while another program writes to the same dataset.
 """
 
 import argparse
+import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -32,11 +34,11 @@ NEAR = 0.001  # of the picture: smaller boxes cannot be seen at 128x256
 # Seen on the contact sheets: (first frame, caption without the source), each valid until the next.
 HIGHWAY = "daytime, driving on a highway, going straight"
 REAL_CLIPS = {
-    "highway_white": [(0, f"{HIGHWAY}, several vehicles, a white line on the right")],
+    "highway_white": [(0, f"{HIGHWAY}, some traffic, a white line on the right")],
     "highway_yellow_a": [
-        (0, f"{HIGHWAY}, several vehicles, a yellow line on the left"),
-        (84, f"{HIGHWAY}, one vehicle, a yellow line on the left, a green sign"),
-        (143, f"{HIGHWAY}, one vehicle, a yellow line on the left"),
+        (0, f"{HIGHWAY}, some traffic, a yellow line on the left"),
+        (84, f"{HIGHWAY}, some traffic, a yellow line on the left, a green sign"),
+        (143, f"{HIGHWAY}, some traffic, a yellow line on the left"),
         (172, f"{HIGHWAY}, no traffic, a yellow line on the left"),
     ],
     "highway_yellow_b": [
@@ -54,7 +56,7 @@ STILL_PLACES = {
     "Town02": "daytime, driving on a town street",
     "Town03": "daytime, driving on a city street",
     "Town04": "daytime, driving on a highway",
-    None: "cloudy, driving on a city street",
+    None: "daytime, cloudy, driving on a city street",
 }
 LICENCE_NOTES = {"city_gif": "MIT (repository); origin of the footage not stated"}
 STILL_SOURCES = {
@@ -68,7 +70,7 @@ def add_drives(shared: Path, writer: DatasetWriter) -> Iterator[str]:
     for drive in json.loads((shared / "sim/drives.json").read_text()):
         if "unstated" in Path(drive["file"]).parts:
             yield f"{drive['id']}: licence {drive['licence']}"
-        elif not writer.has(drive["id"]):
+        elif not writer.has(drive["id"], digest(drive_captions(drive))):
             add_drive(shared, writer, drive)
 
 
@@ -90,6 +92,7 @@ def add_drive(shared: Path, writer: DatasetWriter, drive: dict[str, Any]) -> Cli
         source=f"{drive['source_repository']} @ {drive['commit'][:7]}, {drive['source_folder']}",
         licence=drive["licence"],
         split=drive["split"],
+        digest=digest(drive_captions(drive)),
     )
 
 
@@ -107,28 +110,38 @@ def drive_captions(drive: dict[str, Any]) -> list[Caption]:
     return captions
 
 
+def digest(captions: Sequence[Caption]) -> str:
+    """Of the captions alone: the pictures never change, what is said of them may."""
+    return hashlib.sha256(repr(captions).encode()).hexdigest()
+
+
 def add_clips(shared: Path, writer: DatasetWriter) -> Iterator[str]:
     """The real clips, resized, with captions written by hand; yields what was left out."""
     for clip in json.loads((shared / "driving/clips.json").read_text()):
         if clip["non_commercial"]:
             yield f"{clip['id']}: licence {clip['licence']}"
-        elif not writer.has(clip["id"]):
+        elif not writer.has(clip["id"], digest(clip_captions(clip))):
             video = read_video(shared / clip["file"], size=SIZE)
-            starts = REAL_CLIPS[clip["id"]]
-            stops = [start for start, _ in starts[1:]] + [len(video.frames)]
             writer.add(
                 clip["id"],
                 video.frames,
                 fps=video.fps,
                 times=video.times.tolist(),
-                captions=[
-                    Caption(start=start, stop=stop, text=f"real video, {text}")
-                    for (start, text), stop in zip(starts, stops, strict=True)
-                ],
+                captions=clip_captions(clip),
                 source=clip["source"],
                 licence=next((note for name, note in LICENCE_NOTES.items() if name in clip["id"]), clip["licence"]),
                 split=clip["split"],
+                digest=digest(clip_captions(clip)),
             )
+
+
+def clip_captions(clip: dict[str, Any]) -> list[Caption]:
+    starts = REAL_CLIPS[clip["id"]]
+    stops = [start for start, _ in starts[1:]] + [clip["frames"]]
+    return [
+        Caption(start=start, stop=stop, text=f"real video, {text}")
+        for (start, text), stop in zip(starts, stops, strict=True)
+    ]
 
 
 def add_stills(shared: Path, writer: DatasetWriter) -> Iterator[str]:
@@ -141,27 +154,28 @@ def add_stills(shared: Path, writer: DatasetWriter) -> Iterator[str]:
         clip_id = "_".join(filter(None, ("stills", name, drive, split)))
         if name not in STILL_SOURCES:
             yield f"{clip_id}: {len(stills)} frames, non-commercial licence"
-        elif not writer.has(clip_id):
-            head, source, licence = STILL_SOURCES[name]
-            head = f"{head}, {STILL_PLACES[drive]}"
-            texts = [f"{head}, {contents(still['boxes'], content['labels'])}" for still in stills]
+            continue
+        head, source, licence = STILL_SOURCES[name]
+        texts = [f"{head}, {STILL_PLACES[drive]}, {contents(still['boxes'], content['labels'])}" for still in stills]
+        captions = [Caption(start=k, stop=k + 1, text=text) for k, text in enumerate(texts)]
+        if not writer.has(clip_id, digest(captions)):
             writer.add(
                 clip_id,
                 torch.stack([read_image(shared / still["file"], SIZE) for still in stills]),
                 fps=1.0,
-                captions=[Caption(start=k, stop=k + 1, text=text) for k, text in enumerate(texts)],
+                captions=captions,
                 contiguous=False,
                 source=source,
                 licence=licence,
                 split=split,
+                digest=digest(captions),
             )
 
 
 def contents(boxes: Sequence[Sequence[float]], labels: Sequence[str]) -> str:
-    """What a still shows, from its boxes (x0, y0, x1, y1, label, score): traffic counted, the rest named."""
+    """What a still shows, from its boxes (x0, y0, x1, y1, label, score): traffic rated, the rest named."""
     near = Counter(labels[int(box[4])] for box in boxes if (box[2] - box[0]) * (box[3] - box[1]) >= NEAR)
-    vehicles = near["vehicle"]
-    traffic = ("no traffic", "one vehicle", "two vehicles")[vehicles] if vehicles < 3 else "several vehicles"
+    traffic = "no traffic" if not near["vehicle"] else "some traffic" if near["vehicle"] < 4 else "heavy traffic"
     named = {"bicycle": "a bicycle", "motorcycle": "a motorcycle", "traffic_light": "a traffic light"}
     return ", ".join([traffic, *(words for label, words in named.items() if near[label])])
 
