@@ -7,8 +7,9 @@ camera, and there are no physics beyond plane geometry.
     clip = render(random_scene(7, place="country road"), num_frames=16, fps=8)
     clip.frames, clip.caption, clip.boxes[0], clip.steering
 
-From outermost to innermost: ``render`` (clips and streams), ``words``, ``truth`` (boxes, flow), ``picture`` (one frame),
-``cars traffic roadside walls sprites ground sky light`` (what is drawn), ``road motion`` (where), ``scene noise``.
+From outermost to innermost: ``render`` (clips and streams), ``words``, ``truth`` (boxes, flow), ``picture`` (one
+frame), ``cars mesh traffic roadside walls sprites ground sky light`` (what is drawn), ``polygons filters canvas``
+(how), ``plane road motion`` (where), ``scene noise``.
 """
 
 from latentloom.data.world.render import WorldClip, WorldFrame, frames, render

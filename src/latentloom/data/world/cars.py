@@ -61,6 +61,10 @@ def in_sight(pose: CarPose) -> bool:
     return -6 < pose.forward < AHEAD and abs(pose.right) < 1.2 * pose.forward + 12
 
 
+_Patch = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Colour (multiplied by alpha), alpha, depth."""
+
+
 def pose_cars(states: Sequence[CarState], road: Road, camera: Camera) -> list[CarPose]:
     """Where vehicles are, on the ground and from a camera."""
     if not states:
@@ -69,8 +73,12 @@ def pose_cars(states: Sequence[CarState], road: Road, camera: Camera) -> list[Ca
     centres = road.point(s, d)
     headings = road.heading(s) + np.where([state.forward for state in states], 0.0, np.pi)
     seen = (centres - camera.position) * np.exp(-1j * camera.heading)
-    rows = zip(states, centres.tolist(), headings.tolist(), (-seen.imag).tolist(), seen.real.tolist())
-    return [CarPose(state=a, centre=b, heading=c, right=d, forward=e) for a, b, c, d, e in rows]
+    return [
+        CarPose(state=state, centre=centre, heading=heading, right=-point.imag, forward=point.real)
+        for state, centre, heading, point in zip(
+            states, centres.tolist(), headings.tolist(), seen.tolist(), strict=True
+        )
+    ]
 
 
 def to_camera(points: Float[np.ndarray, "*n 3"], pose: CarPose, camera: Camera) -> Float[np.ndarray, "*n 3"]:
@@ -135,18 +143,21 @@ class CarPainter:
         faces = self._faces(camera, pose)
         if faces is None:
             return None
-        if faces.points[..., 2].min() < NEAR:
-            clipped = [clip_near(points[:count]) for points, count in zip(faces.points, faces.counts)]
+        near = faces.points[..., 2].min() < NEAR
+        if near:
+            clipped = [clip_near(points[:count]) for points, count in zip(faces.points, faces.counts, strict=True)]
             screens = [to_screen(points, camera) for points in clipped]
         else:
-            screens = list(to_screen(faces.points, camera))
+            whole = to_screen(faces.points, camera)
+            screens = [screen[:count] for screen, count in zip(whole, faces.counts, strict=True)]
         outline = np.concatenate(screens)
         window = touched(outline, ((0, 0), canvas.size)) if len(outline) else None
         if window is None:
             return None
-        at_once = window[1][0] * window[1][1] <= AT_ONCE and len({len(screen) for screen in screens}) == 1
-        draw = self._all_at_once if at_once else self._one_by_one
-        patch, alpha, depth = draw(camera, faces, screens, window)
+        if near or window[1][0] * window[1][1] > AT_ONCE:
+            patch, alpha, depth = self._one_by_one(camera, faces, screens, window)
+        else:
+            patch, alpha, depth = self._all_at_once(camera, faces, window)
         self._light_and_haze(patch, alpha, pose)
         solid = canvas.paint(window[0], patch, alpha, depth, pose.state.key)
         height, width = canvas.size
@@ -185,8 +196,8 @@ class CarPainter:
         near, far = points[..., 2].min(-1)[:, None, None], points[..., 2].max(-1)[:, None, None]
         return 1.0 / np.clip(inverse, 1.0 / far, 1.0 / np.maximum(near, NEAR), dtype=np.float32)
 
-    def _all_at_once(self, camera: Camera, faces: _Faces, screens: list[np.ndarray], window: Window):  # noqa: ANN202
-        cover = covers(np.array(screens), window)
+    def _all_at_once(self, camera: Camera, faces: _Faces, window: Window) -> _Patch:
+        cover = covers(to_screen(faces.points, camera), window)
         shine = np.cumprod(1.0 - cover[::-1], 0)[::-1]  # what later faces and this one let through
         weight = cover
         weight[:-1] *= shine[1:]
@@ -195,7 +206,7 @@ class CarPainter:
         top = weight.argmax(0)[None]
         return patch, 1.0 - shine[0], np.take_along_axis(depths, top, 0)[0]
 
-    def _one_by_one(self, camera: Camera, faces: _Faces, screens: list[np.ndarray], window: Window):  # noqa: ANN202
+    def _one_by_one(self, camera: Camera, faces: _Faces, screens: list[np.ndarray], window: Window) -> _Patch:
         (top, left), shape = window
         patch, alpha = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
         depth = np.full(shape, max(float(faces.points[..., 2].min()), NEAR), np.float32)
@@ -203,7 +214,7 @@ class CarPainter:
             part = touched(screen, window) if len(screen) >= 3 else None
             if part is None:
                 continue
-            covered = covers(screen[None, : faces.counts[number]], part)[0] if len(screen) > faces.counts[number] else covers(screen[None], part)[0]
+            covered = covers(screen[None], part)[0]
             rows = slice(part[0][0] - top, part[0][0] - top + part[1][0])
             columns = slice(part[0][1] - left, part[0][1] - left + part[1][1])
             seen = patch[rows, columns]
@@ -216,10 +227,10 @@ class CarPainter:
 
     def _light_and_haze(self, patch: np.ndarray, alpha: np.ndarray, pose: CarPose) -> None:
         distance = max(pose.forward, 1.0)
-        beam = float(self._light.headlight(np.array(pose.right), np.array(distance)))
+        beam, veil = self._light.on_thing(pose.right, distance)
         if beam > 0:
             patch *= 1.0 + 2.2 * beam * HEADLIGHT_COLOUR
-        patch += float(self._light.veil(np.array(distance))) * (alpha[..., None] * self._light.haze - patch)
+        patch += veil * (alpha[..., None] * self._light.haze - patch)
         fade = min(max((AHEAD - distance) / 40.0, 0.0), 1.0)
         if fade < 1.0:
             patch *= fade
@@ -239,7 +250,8 @@ class CarPainter:
                 scale = camera.focal / forward
                 radius = (0.34 if towards else 0.2) * scale + (1.1 if towards else 0.7)
                 fade = float(np.exp(-forward / (1.2 * self._light.haze_distance))) * min((AHEAD - forward) / 40.0, 1.0)
-                canvas.glow(camera.middle + right * scale, camera.horizon + down * scale, radius, colour * fade, forward)
+                u, v = camera.middle + right * scale, camera.horizon + down * scale
+                canvas.glow(u, v, radius, colour * fade, forward)
 
 
 def _slices(window: Window) -> tuple[slice, slice]:

@@ -43,7 +43,15 @@ SHAPES: dict[CarKind, Shape] = {
         length=5.2, width=1.98, height=2.2, belt=1.2, hood=1.05, foot=(-2.58, 1.9), roof=(-2.5, 1.2), narrow=0.92
     ),
     "truck": Shape(
-        length=9.0, width=2.45, height=3.5, belt=1.1, hood=1.1, foot=(-4.5, 4.45), roof=(-4.5, 4.3), narrow=1.0, wheel=0.48
+        length=9.0,
+        width=2.45,
+        height=3.5,
+        belt=1.1,
+        hood=1.1,
+        foot=(-4.5, 4.45),
+        roof=(-4.5, 4.3),
+        narrow=1,
+        wheel=0.48,
     ),
 }
 
@@ -71,11 +79,15 @@ class _Drawing:
         if self.detailed or not detail:
             self.faces.append((corners, material))
 
-    def end(self, z: float, rear: bool, span: tuple[float, float], rows: tuple[float, float], material: Material, detail: bool) -> None:
-        """An upright rectangle across the vehicle at ``z``, seen from behind or from the front."""
-        (x0, x1), (y0, y1) = span, rows
-        corners = [(x0, y0, z), (x0, y1, z), (x1, y1, z), (x1, y0, z)]
-        self.add(corners if rear else corners[::-1], material, detail)
+    def end(self, z: float, x: tuple[float, float], y: tuple[float, float], material: Material, detail: bool) -> None:
+        """An upright rectangle across the vehicle at ``z``, to be seen from outside."""
+        corners = [(x[0], y[0], z), (x[0], y[1], z), (x[1], y[1], z), (x[1], y[0], z)]
+        self.add(corners if z < 0 else corners[::-1], material, detail)
+
+    def slope(self, back: Corner, front: Corner, material: Material) -> None:
+        """A surface from edge to edge of the vehicle that looks up: (half width, height, forward) of its two ends."""
+        (x0, y0, z0), (x1, y1, z1) = back, front
+        self.add([(-x0, y0, z0), (-x1, y1, z1), (x1, y1, z1), (x0, y0, z0)], material)
 
     def side(self, profile: list[tuple[float, float]], x: float, material: Material, detail: bool = False) -> None:
         """A profile of (forward, up) points, clockwise from the right side, at ``x`` to the right or (x < 0) left."""
@@ -111,9 +123,9 @@ def _under(drawing: _Drawing, shape: Shape) -> None:
     """The dark below the body, between and on the tyres."""
     half, z = 0.92 * shape.width / 2, 0.4 * shape.length
     for sign in (1, -1):
-        drawing.end(-z * sign, sign > 0, (-half, half), (0.1, _LOW + 0.05), "under", False)
+        drawing.end(-z * sign, (-half, half), (0.1, _LOW + 0.05), "under", False)
         for x in (0.74 * half, -0.98 * half):
-            drawing.end(-z * sign, sign > 0, (x, x + 0.24 * half), (0.0, _LOW + 0.05), "tyre", False)
+            drawing.end(-z * sign, (x, x + 0.24 * half), (0.0, _LOW + 0.05), "tyre", False)
         drawing.side([(-z, 0.12), (-z, _LOW + 0.05), (z, _LOW + 0.05), (z, 0.12)], sign * half, "under")
 
 
@@ -124,22 +136,21 @@ def _body(drawing: _Drawing, shape: Shape) -> None:
         outline = [(back, _LOW), (back, shape.belt), (shape.foot[1], shape.belt), (front, shape.hood), (front, _LOW)]
         drawing.side(outline, sign * half, "body")
         drawing.side([(back, _LOW), (back, 0.42), (front, 0.42), (front, _LOW)], sign * half, "lower", True)
-    drawing.add([(-half, shape.belt, back), (-half, shape.belt, shape.foot[0]), (half, shape.belt, shape.foot[0]), (half, shape.belt, back)], "body")
-    drawing.add(
-        [(-half, shape.belt, shape.foot[1]), (-tuck, shape.hood, front), (tuck, shape.hood, front), (half, shape.belt, shape.foot[1])], "body"
-    )
-    for z, rear, top in ((back, True, shape.belt), (front, False, shape.hood)):
-        drawing.end(z, rear, (-half, half), (_LOW, top), "body", False)
-        drawing.end(z, rear, (-half, half), (_LOW, 0.46), "lower", False)
+    drawing.slope((half, shape.belt, back), (half, shape.belt, shape.foot[0]), "body")
+    drawing.slope((half, shape.belt, shape.foot[1]), (tuck, shape.hood, front), "body")
+    for z, top in ((back, shape.belt), (front, shape.hood)):
+        drawing.end(z, (-half, half), (_LOW, top), "body", False)
+        drawing.end(z, (-half, half), (_LOW, 0.46), "lower", False)
 
 
 def _wheels(drawing: _Drawing, shape: Shape) -> None:
     turn = -np.arange(10) * (2 * np.pi / 10)
     for z in (-0.31 * shape.length, 0.32 * shape.length):
         for sign in (1, -1):
-            for size, material in ((shape.wheel, "tyre"), (0.58 * shape.wheel, "hub")):
+            for part in (1.0, 0.58):
+                size = part * shape.wheel
                 rim = [(float(z + size * np.cos(a)), float(shape.wheel + size * np.sin(a))) for a in turn]
-                drawing.side(rim, sign * (shape.width / 2 + 0.01), material, True)
+                drawing.side(rim, sign * (shape.width / 2 + 0.01), "tyre" if part == 1.0 else "hub", True)
 
 
 def _cabin(drawing: _Drawing, shape: Shape, kind: CarKind) -> None:
@@ -159,10 +170,10 @@ def _cabin(drawing: _Drawing, shape: Shape, kind: CarKind) -> None:
         elif kind == "van":
             door = [(x, y, max(z, 0.55)) for x, y, z in _inset(pane, 0.9, 0.72)]
             drawing.add(door, "glass", True)
-    drawing.add([(-roof, top, roof_back), (-roof, top, roof_front), (roof, top, roof_front), (roof, top, roof_back)], "body")
+    drawing.slope((roof, top, roof_back), (roof, top, roof_front), "body")
     if kind == "truck":
-        drawing.end(-shape.length / 2, True, (-0.03, 0.03), (belt + 0.1, top - 0.1), "dark", True)
-        drawing.end(shape.length / 2, False, (-0.9 * half, 0.9 * half), (1.9, 2.8), "glass", False)
+        drawing.end(-shape.length / 2, (-0.03, 0.03), (belt + 0.1, top - 0.1), "dark", True)
+        drawing.end(shape.length / 2, (-0.9 * half, 0.9 * half), (1.9, 2.8), "glass", False)
 
 
 def _inset(pane: list[Corner], wide: float, tall: float) -> list[Corner]:
@@ -182,8 +193,8 @@ def _lamps(drawing: _Drawing, shape: Shape) -> None:
     for z, rear, top in ((-shape.length / 2, True, shape.belt), (shape.length / 2, False, shape.hood)):
         lamp: Material = "tail" if rear else "head"
         for span in ((0.6 * half, 0.97 * half), (-0.97 * half, -0.6 * half)):
-            drawing.end(z, rear, span, (top - 0.27, top - 0.09), lamp, False)
+            drawing.end(z, span, (top - 0.27, top - 0.09), lamp, False)
         if rear:
-            drawing.end(z, rear, (-0.26, 0.26), (0.52, 0.64), "plate", True)
+            drawing.end(z, (-0.26, 0.26), (0.52, 0.64), "plate", True)
         else:
-            drawing.end(z, rear, (-0.5 * half, 0.5 * half), (top - 0.26, top - 0.11), "dark", False)
+            drawing.end(z, (-0.5 * half, 0.5 * half), (top - 0.26, top - 0.11), "dark", False)

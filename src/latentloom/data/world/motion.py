@@ -4,9 +4,9 @@ Everything is a closed formula of time, so a frame does not depend on the frame 
 camera never rolls or pitches: image rows below the horizon are lines of equal depth, and so are columns of a wall.
 """
 
+import cmath
+import math
 from dataclasses import dataclass
-
-import numpy as np
 
 from latentloom.data.world.noise import cell_rng
 from latentloom.data.world.road import Road
@@ -14,7 +14,7 @@ from latentloom.data.world.scene import WorldScene
 
 WHEELBASE = 2.7
 """Metres between the axles, for the steering angle of a bicycle model."""
-FULL_LOCK = np.deg2rad(25.0)
+FULL_LOCK = math.radians(25.0)
 """Wheel angle that counts as steering 1."""
 SPEED_CELL = 5.0
 """Seconds between two speeds of the profile."""
@@ -37,8 +37,8 @@ class Camera:
 
     def see(self, point: complex) -> tuple[float, float]:
         """Right and forward coordinates (metres) of a ground position."""
-        seen = (point - self.position) * np.exp(-1j * self.heading)
-        return float(-seen.imag), float(seen.real)
+        seen = (point - self.position) * cmath.exp(-1j * self.heading)
+        return -seen.imag, seen.real
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +64,13 @@ class Ego:
         self._size = (height, width)
         self._speeds: list[float] = []
         self._distances = [scene.start]
-        draw = cell_rng(scene.seed, 3, 0).random(4)
-        self._waves = [(2 * np.pi / (8 + 5 * draw[0]), 6.28 * draw[1], 0.65), (2 * np.pi / (14 + 6 * draw[2]), 6.28 * draw[3], 0.35)]
+        first, second, phase, other = cell_rng(scene.seed, 3, 0).random(4).tolist()
+        self._waves = [(6.28 / (8 + 5 * first), 6.28 * phase, 0.65), (6.28 / (14 + 6 * second), 6.28 * other, 0.35)]
+        """Rate (rad/s), phase and share of the drift's waves."""
 
     def _knot(self, index: int) -> float:
         while len(self._speeds) <= index:
-            stray = cell_rng(self._scene.seed, 2, len(self._speeds)).uniform(-1, 1)
+            stray = float(cell_rng(self._scene.seed, 2, len(self._speeds)).uniform(-1, 1))
             self._speeds.append(max(self._scene.speed * (1 + self._scene.speed_change * stray), 0.5))
         return self._speeds[index]
 
@@ -88,12 +89,11 @@ class Ego:
         offset = self._scene.road.lane_offset(self._scene.lane)
         drift, slope = 0.0, 0.0
         for rate, phase, share in self._waves:
-            drift += self._scene.wander * share * np.sin(rate * time + phase)
-            slope += self._scene.wander * share * rate * np.cos(rate * time + phase)
-        at = np.array(s)
-        along = float(ahead / step * (1 + self._road.curvature(at) * (offset + drift)))
-        heading = float(self._road.heading(at)) - float(np.arctan2(slope, along))
-        return complex(self._road.point(at, np.array(offset + drift))), heading
+            drift += self._scene.wander * share * math.sin(rate * time + phase)
+            slope += self._scene.wander * share * rate * math.cos(rate * time + phase)
+        heading, curvature = self._road.course(s)
+        along = ahead / step * (1 + curvature * (offset + drift))
+        return self._road.place(s, offset + drift), heading - math.atan2(slope, along)
 
     def at(self, time: float) -> EgoState:
         """The camera car ``time`` seconds after the start (>= 0)."""
@@ -112,12 +112,12 @@ class Ego:
             horizon=self._scene.horizon * height,
             middle=width / 2,
         )
-        steering = -float(np.arctan(WHEELBASE * yaw_rate / max(speed, 0.5)) / FULL_LOCK)
+        steering = -math.atan(WHEELBASE * yaw_rate / max(speed, 0.5)) / FULL_LOCK
         return EgoState(
             time=time,
             s=self.distance(time),
             camera=camera,
             speed=speed,
-            steering=float(np.clip(steering, -1, 1)),
+            steering=min(max(steering, -1.0), 1.0),
             yaw_rate=yaw_rate,
         )

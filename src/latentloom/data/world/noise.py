@@ -1,8 +1,8 @@
 """Repeatable randomness of the world: noise tiles for surfaces and one generator per numbered cell.
 
-A cell (of road, of a lane, of time) always draws from ``cell_rng(seed, tag, index)``, so the world is the same whichever
-part of it is looked at first. Not a general noise library: tiles are band-passed so that a surface can drop the bands a
-pixel cannot hold, which is what keeps distant ground from flickering.
+A cell (of road, of a lane, of time) always draws from ``cell_rng(seed, tag, index)``, so the world is the same
+whichever part of it is looked at first. Not a general noise library: tiles are band-passed so that a surface can drop
+the bands a pixel cannot hold, which is what keeps distant ground from flickering.
 """
 
 from functools import lru_cache

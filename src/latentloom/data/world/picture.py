@@ -7,7 +7,7 @@ import numpy as np
 from latentloom.data.world.canvas import GROUND, Canvas
 from latentloom.data.world.cars import CarPainter, CarPose, CarView, in_sight, pose_cars
 from latentloom.data.world.ground import Ground
-from latentloom.data.world.light import HEADLIGHT_COLOUR, light_of, rgb
+from latentloom.data.world.light import HEADLIGHT_COLOUR, LAMP_COLOUR, light_of
 from latentloom.data.world.motion import Camera, Ego, EgoState
 from latentloom.data.world.polygons import NEAR
 from latentloom.data.world.road import Road
@@ -31,7 +31,7 @@ class Picture:
 
 
 class Painter:
-    """Draws a scene at any time. Holds what frames share; drawing a frame leaves nothing behind that another could see."""
+    """Draws a scene at any time. What it holds is what frames share; no frame depends on which were drawn before."""
 
     def __init__(self, scene: WorldScene, height: int, width: int) -> None:
         self.scene, self._size = scene, (height, width)
@@ -75,7 +75,7 @@ class Painter:
                     if thing.kind == "lamp" and self._light.darkness:
                         lamps.append(self._lamp_head(camera, thing, box))
         for u, v, depth in lamps:
-            glow = (0.75 * self._light.darkness) * rgb(1.0, 0.8, 0.5)
+            glow = (0.75 * self._light.darkness) * LAMP_COLOUR
             canvas.glow(u, v, 0.55 * camera.focal / depth + 0.8, glow, depth)
         for view in views if self._light.darkness else ():
             self._cars.glows(canvas, camera, view)
@@ -95,11 +95,12 @@ class Painter:
     ) -> list[tuple[float, CarPose | Standing | Wall]]:
         found: list[tuple[float, CarPose | Standing | Wall]] = [(pose.forward, pose) for pose in poses]
         things = self._roadside.around(ego.s)
-        ends = np.array([(thing.start, thing.stop) if isinstance(thing, Wall) else (thing.place, thing.place) for thing in things])
+        pairs = [(t.start, t.stop) if isinstance(t, Wall) else (t.place, t.place) for t in things]
+        ends = np.array(pairs, np.complex128)
         seen = (ends.reshape(-1, 2) - camera.position) * np.exp(-1j * camera.heading)
         forward = seen.real.max(1)  # a wall by its far end: what stands before it comes later
         aside = np.abs(seen.imag).min(1) - 0.8 * forward
-        for thing, distance, beyond in zip(things, forward.tolist(), aside.tolist()):
+        for thing, distance, beyond in zip(things, forward.tolist(), aside.tolist(), strict=True):
             if NEAR < distance < VIEW and (beyond < 8 or isinstance(thing, Wall)):
                 found.append((distance, thing))
         return found
@@ -112,9 +113,10 @@ class Painter:
         bright = self._light.ambient * wall.shade
         if self._light.darkness:
             beam = self._light.headlight(view.right, view.depth) * (1.3 - 0.3 * np.clip(view.pixels.above, 0.3, 4))
-            bright = bright + np.maximum(beam, 0)[..., None] * HEADLIGHT_COLOUR
+            bright = bright + beam[..., None] * HEADLIGHT_COLOUR
             if self.scene.place == "city street":  # street lamps light the lower storeys
-                bright = bright + 0.3 * self._light.darkness * np.exp(-view.pixels.above / 6.0)[..., None] * rgb(1.0, 0.78, 0.5)
+                lamps = 0.3 * self._light.darkness * np.exp(view.pixels.above * (-1 / 6.0))
+                bright = bright + lamps[..., None] * LAMP_COLOUR
         colour = colour * bright
         if own is not None:
             colour = colour + own
@@ -134,17 +136,17 @@ class Painter:
             return None
         width = canvas.size[1]
         picture = sprite(thing.kind, thing.variant)
-        drawn = resample(picture, (width - box[2], box[1], width - box[0], box[3]) if thing.mirrored else box, canvas.size)
+        mirrored = (width - box[2], box[1], width - box[0], box[3])
+        drawn = resample(picture, mirrored if thing.mirrored else box, canvas.size)
         if drawn is None:
             return None
         (row, column), patch = drawn
         if thing.mirrored:
             patch, column = patch[:, ::-1], width - column - patch.shape[1]
-        beam = float(self._light.headlight(np.array(right), np.array(forward)))
+        beam, veil = self._light.on_thing(right, forward)
         bright = thing.tint * (self._light.ambient + beam * HEADLIGHT_COLOUR)
         if thing.kind in ("post", "sign", "limit", "board"):
             bright = bright + 1.6 * beam  # they reflect
-        veil = float(self._light.veil(np.array(forward)))
         fade = float(np.clip((VIEW - forward) / 60.0, 0, 1))
         alpha = patch[..., 3] * fade
         colour = patch[..., :3] * ((1 - veil) * fade * bright) + alpha[..., None] * (veil * self._light.haze)
@@ -152,7 +154,9 @@ class Painter:
         return box
 
     @staticmethod
-    def _lamp_head(camera: Camera, thing: Standing, box: tuple[float, float, float, float]) -> tuple[float, float, float]:
+    def _lamp_head(
+        camera: Camera, thing: Standing, box: tuple[float, float, float, float]
+    ) -> tuple[float, float, float]:
         part = 0.85 if thing.mirrored else 0.15
         u = box[0] + part * (box[2] - box[0])
         return u, box[1] + 0.05 * (box[3] - box[1]), camera.see(thing.place)[1]

@@ -30,7 +30,7 @@ def pixel_centres(window: Window) -> tuple[Float[np.ndarray, "1 w"], Float[np.nd
 
 
 def covers(polygons: Float[np.ndarray, "p n 2"], window: Window, soft: float = 1.0) -> Float[np.ndarray, "p h w"]:
-    """Share of each pixel inside each polygon (clockwise on the screen; corners may repeat), edges ``soft`` pixels wide."""
+    """Share of each pixel inside each polygon (clockwise, corners may repeat); edges are ``soft`` pixels wide."""
     x, y = pixel_centres(window)
     edge = np.roll(polygons, -1, 1) - polygons
     length = np.hypot(edge[..., 0], edge[..., 1])
@@ -52,7 +52,7 @@ def clip_near(points: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "m 3"]:
     if points[:, 2].min() >= NEAR:
         return points
     kept: list[np.ndarray] = []
-    for first, second in zip(points, np.roll(points, -1, 0)):
+    for first, second in zip(points, np.roll(points, -1, 0), strict=True):
         if first[2] >= NEAR:
             kept.append(first)
         if (first[2] >= NEAR) != (second[2] >= NEAR):

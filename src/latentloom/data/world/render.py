@@ -73,13 +73,13 @@ class WorldClip:
             ValueError: no such frames.
         """
         if not 0 <= start < stop <= len(self.frames):
-            raise ValueError(f"frames {start} to {stop} of a clip of {len(self.frames)}: expected 0 <= start < stop <= all")
+            raise ValueError(f"frames {start} to {stop} were asked of {len(self.frames)}: expected 0 <= start < stop")
         vehicles = [float(len(boxes)) for boxes in self.boxes[start:stop]]
         return describe(self.scene, self.speed[start:stop].tolist(), self.yaw_rate[start:stop].tolist(), vehicles)
 
     @property
     def labels(self) -> dict[str, list[float]]:
-        """Numbers per frame: speed (m/s), steering (-1..1), vehicles (listed boxes), night (0 day, 0.5 dusk, 1 night)."""
+        """Numbers per frame: speed (m/s), steering (-1..1), vehicles (boxes), night (0 day, 0.5 dusk, 1 night)."""
         return {
             "speed": self.speed.tolist(),
             "steering": self.steering.tolist(),

@@ -55,7 +55,7 @@ class Road:
         return float(sign * self._scale * (0.25 + 0.75 * sharp**1.3) / self._place.radius)
 
     def _extend(self, count: int) -> None:
-        """Lengthen the grid to at least ``count`` metres, in equal pieces so that rounding never depends on the caller."""
+        """Lengthen the grid to at least ``count`` metres, in equal pieces: rounding is the same for every caller."""
         while len(self._headings) < count:
             self._add_piece()
 
@@ -74,24 +74,30 @@ class Road:
         self._headings = np.concatenate([self._headings[:-1], turn])
         self._curvatures = np.concatenate([self._curvatures[:-1], bend])
 
-    def _locate(self, s: Float[np.ndarray, "*n"]) -> tuple[np.ndarray, np.ndarray]:
-        at = np.maximum(np.asarray(s, np.float64) + BEHIND, 0.0)
+    def _locate(self, s: Float[np.ndarray, "n"]) -> tuple[np.ndarray, np.ndarray]:
+        at = np.maximum(s + BEHIND, 0.0)
         self._extend(int(np.max(at, initial=0)) + 2)
         index = at.astype(np.int64)
         return index, at - index
 
-    def heading(self, s: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
+    def place(self, s: float, d: float) -> complex:
+        """Ground position ``d`` metres to the right of the middle at ``s``."""
+        return complex(self.point(np.array([s]), np.array([d]))[0])
+
+    def course(self, s: float) -> tuple[float, float]:
+        """Heading and curvature at ``s``."""
+        index, part = self._locate(np.array([s]))
+        at, share = int(index[0]), float(part[0])
+        heading = self._headings[at] + (self._headings[at + 1] - self._headings[at]) * share
+        return float(heading), float(self._curvatures[at] + (self._curvatures[at + 1] - self._curvatures[at]) * share)
+
+    def heading(self, s: Float[np.ndarray, "n"]) -> Float[np.ndarray, "n"]:
         """Direction of the road at ``s``."""
         index, part = self._locate(s)
         return self._headings[index] * (1 - part) + self._headings[index + 1] * part
 
-    def curvature(self, s: Float[np.ndarray, "*n"]) -> Float[np.ndarray, "*n"]:
-        """Curvature at ``s``, 1/m, positive to the left."""
-        index, part = self._locate(s)
-        return self._curvatures[index] * (1 - part) + self._curvatures[index + 1] * part
-
-    def point(self, s: Float[np.ndarray, "*n"], d: Float[np.ndarray, "*n"]) -> Complex[np.ndarray, "*n"]:
-        """Ground position ``d`` metres to the right of the middle at ``s``."""
+    def point(self, s: Float[np.ndarray, "n"], d: Float[np.ndarray, "n"]) -> Complex[np.ndarray, "n"]:
+        """Ground positions ``d`` metres to the right of the middle at ``s``."""
         index, part = self._locate(s)
         start, stop = self._positions[index], self._positions[index + 1]
         first, last = np.exp(1j * self._headings[index]), np.exp(1j * self._headings[index + 1])
@@ -99,11 +105,17 @@ class Road:
         return start + part * (stop - start) + bow - 1j * d * np.exp(1j * self.heading(s))
 
     def stretch(self, start: int, count: int, origin: complex, heading: float) -> Stretch:
-        """``count`` metres of the grid from ``start`` on, in the frame of a camera at ``origin`` looking along ``heading``."""
+        """``count`` metres of the grid from ``start`` on, as seen from ``origin`` looking along ``heading``."""
         first = max(start + BEHIND, 0)
         self._extend(first + count + 1)
         piece = slice(first, first + count)
-        seen = (self._positions[piece] - origin) * np.exp(-1j * heading)
-        turned = np.exp(1j * (self._headings[piece] - heading))
-        columns = (-seen.imag, seen.real, -turned.imag, turned.real, self._curvatures[piece])
-        return Stretch(first - BEHIND, *(np.ascontiguousarray(column, np.float32) for column in columns))
+        seen = np.asarray((self._positions[piece] - origin) * np.exp(-1j * heading), np.complex128)
+        turned = self._headings[piece] - heading
+        return Stretch(
+            start=first - BEHIND,
+            right=(-seen.imag).astype(np.float32),
+            forward=seen.real.astype(np.float32),
+            sine=(-np.sin(turned)).astype(np.float32),
+            cosine=np.cos(turned).astype(np.float32),
+            curvature=self._curvatures[piece].astype(np.float32),
+        )

@@ -84,7 +84,7 @@ class _Builder:
         return 10 + (self.cell + 10_000) * _KEYS_PER_CELL + len(self.things)
 
     def point(self, s: float, d: float) -> complex:
-        return complex(self.road.point(np.array(s), np.array(d)))
+        return self.road.place(s, d)
 
     def stand(self, kind: SpriteKind, s: float, d: float, scale: float = 1.0, mirrored: bool = False) -> None:
         width, height = SIZES[kind]
@@ -101,7 +101,8 @@ class _Builder:
         self.things.append(thing)
 
     def wall(self, ends: tuple[complex, complex], low: float, high: float, pattern: WallPattern) -> None:
-        shade = float(self.light.shade(np.angle(ends[1] - ends[0]) + np.pi / 2))
+        outward = np.angle(np.array([ends[1] - ends[0]])) + np.pi / 2
+        shade = float(self.light.shade(outward)[0])
         self.things.append(
             Wall(key=self.key(), start=ends[0], stop=ends[1], low=low, high=high, pattern=pattern, shade=shade)
         )
@@ -124,7 +125,8 @@ class _Builder:
 
     def highway(self) -> None:
         outer = self.scene.road.paved[1]
-        kinds: list[SpriteKind] = ["tree", "conifer", "bush", "poplar"] if self.region[0] < 0.5 else ["conifer", "bush", "tree"]
+        mixed = self.region[0] < 0.5
+        kinds: list[SpriteKind] = ["tree", "conifer", "bush", "poplar"] if mixed else ["conifer", "bush", "tree"]
         self.woods(int(2 + 8 * self.region[1]), outer + 7, outer + 42, kinds)
         self.strip(0.0, 0.38, 0.78, rgb(0.62, 0.64, 0.66), 0.2, 3.75)
         if self.region[2] < 0.45:
@@ -142,7 +144,10 @@ class _Builder:
     def country(self) -> None:
         outer = self.scene.road.paved[1]
         dense = self.region[1] ** 1.6
-        kinds: list[SpriteKind] = ["tree", "bush", "tree", "poplar"] if self.region[0] < 0.55 else ["conifer", "conifer", "bush", "tree"]
+        leafy = self.region[0] < 0.55
+        kinds: list[SpriteKind] = (
+            ["tree", "bush", "tree", "poplar"] if leafy else ["conifer", "conifer", "bush", "tree"]
+        )
         self.woods(int(2 + 9 * dense), outer + 4.5, outer + 30, kinds)
         self.woods(int(3 * self.rng.random()), outer + 3, outer + 12, ["bush"])
         for side in (1, -1):
@@ -170,7 +175,8 @@ class _Builder:
 
     def facade(self, wall: np.ndarray, high: float, window: tuple[float, float]) -> Facade:
         lit = {0.0: 0.0, 0.5: 0.22, 1.0: 0.34}[self.light.darkness]
-        glass = 0.35 * self.light.low_sky + 0.65 * rgb(0.2, 0.24, 0.3) if self.light.darkness == 0 else rgb(0.12, 0.14, 0.18)
+        by_day = 0.35 * self.light.low_sky + 0.65 * rgb(0.2, 0.24, 0.3)
+        glass = rgb(0.12, 0.14, 0.18) if self.light.darkness else by_day
         return Facade(
             wall=wall,
             glass=glass,
@@ -222,13 +228,13 @@ class _Builder:
             self.street_things(side, place.paved[1])
 
     def street_things(self, side: int, kerb: float) -> None:
-        inside = lambda s: CROSSING[1] + 4 < (s - self.start) < self.length - 8  # noqa: E731
-        lamps = np.arange(np.ceil(self.start / LAMP_EVERY), np.ceil((self.start + self.length) / LAMP_EVERY)) * LAMP_EVERY
-        for s in lamps:
-            if inside(s):
-                self.stand("lamp", float(s), side * (kerb + LAMP_AT), 1.0, mirrored=side < 0)
-            if inside(s + 16) and self.region[1] < 0.75:
-                self.stand("tree", float(s) + 16, side * (kerb + 1.3), self.rng.uniform(0.55, 0.8))
+        first, last = CROSSING[1] + 4 + self.start, self.length - 8 + self.start
+        for number in range(int(first // LAMP_EVERY), int(last // LAMP_EVERY) + 1):
+            s = number * LAMP_EVERY
+            if first < s < last:
+                self.stand("lamp", s, side * (kerb + LAMP_AT), 1.0, mirrored=side < 0)
+            if first < s + 16 < last and self.region[1] < 0.75:
+                self.stand("tree", s + 16, side * (kerb + 1.3), self.rng.uniform(0.55, 0.8))
         if side > 0:
             self.stand("signal", self.start - 7.5, kerb + 0.7)
             self.stand("signal", self.start + CROSSING[1] + 3, -kerb - 0.7)

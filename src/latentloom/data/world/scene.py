@@ -1,6 +1,7 @@
 """What a rendered world is made of: places, cars, and the frozen scene that fixes every choice.
 
-A scene is a complete description: the same scene gives the same bytes. ``random_scene`` draws one, or build one by hand.
+A scene is a complete description: the same scene gives the same bytes. ``random_scene`` draws one, or build
+one by hand.
 Lanes are numbered from the kerb: 0 is the outermost lane of the camera's direction, 1 the next to its left, and so on;
 -1 is the oncoming lane nearest the middle, -2 the next outwards. Traffic keeps right.
 """

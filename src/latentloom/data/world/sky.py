@@ -60,14 +60,12 @@ def _sky_and_clouds(scene: WorldScene, light: Light, azimuth: np.ndarray, elevat
     x, y = ray.real.astype(np.float32), ray.imag.astype(np.float32)
     x = x + 0.12 * sample_noise(tile, x, y, 31.0 + 7.0j, (1.0, 1.0))  # warped, or the bands show
     shift = complex(scene.seed % 97, scene.seed % 89)
-    cover = sum(
-        weight * sample_noise(tile, x, y, shift * (2 + band), (wave, wave * 0.8))
-        for band, (wave, weight) in enumerate([(3.3, 0.62), (1.5, 0.34), (0.8, 0.24), (0.4, 0.16), (0.2, 0.09)])
-    )
+    cover = np.zeros(x.shape, np.float32)
+    for number, (wave, weight) in enumerate([(3.3, 0.62), (1.5, 0.34), (0.8, 0.24), (0.4, 0.16), (0.2, 0.09)]):
+        cover += weight * sample_noise(tile, x, y, shift * (2 + number), (wave, wave * 0.8))
     cover = smoothstep((cover + 3.0 * (light.clouds - 0.5)) * 0.55 + 0.2) * np.clip(elevation / 0.08, 0, 1)
-    bright = light.low_sky * 0.45 + (rgb(1, 1, 1) if light.darkness == 0 else light.sun_colour * light.sun + light.haze) * 0.55
-    if light.darkness == 1:
-        bright = light.haze * 0.9
+    lit = {0.0: rgb(1, 1, 1), 0.5: light.sun_colour * light.sun + light.haze, 1.0: light.haze}[light.darkness]
+    bright = light.haze * 0.9 if light.darkness == 1 else light.low_sky * 0.45 + lit * 0.55
     thick = cover[..., None].astype(np.float32) * (0.8 if light.darkness == 0 else 0.6)
     return picture + thick * (bright * (1 - 0.22 * thick) - picture)
 
@@ -80,15 +78,16 @@ def _ridge(rng: np.random.Generator, azimuth: np.ndarray, low: int, high: int, f
     return (size[:, None] * np.cos(wave[:, None] * azimuth + phase[:, None])).sum(0) / np.sqrt((size**2).sum() / 2)
 
 
-def _lights_of_the_sky(light: Light, picture: np.ndarray, rng: np.random.Generator, elevation: np.ndarray) -> None:
-    if light.clouds > 0.7:
-        return
-    columns, rows = picture.shape[:2]
-    above = int(np.sum(elevation > 0.03))
-    stars = rng.integers(0, [columns - 1, max(above - 1, 1)], (columns * above // 420, 2))
-    glow = rng.uniform(0.0, 0.6, len(stars))[:, None].astype(np.float32) ** 2
-    for step in [(0, 0), (0, 1), (1, 0), (1, 1)]:  # two texels wide, so that they do not twinkle when the camera turns
-        picture[stars[:, 0] + step[0], np.minimum(stars[:, 1] + step[1], rows - 1)] += glow * rgb(0.5, 0.52, 0.6)
+def _add_stars(picture: np.ndarray, rng: np.random.Generator, elevation: np.ndarray) -> None:
+    """Two texels wide, so that they do not twinkle when the camera turns."""
+    columns = len(picture)
+    azimuth, height = rng.random(700), rng.uniform(0.03, 0.9, 700)
+    column = (azimuth * columns).astype(int)
+    row = ((elevation[0] - height) / (elevation[0] - elevation[1])).astype(int)
+    glow = rng.uniform(0.0, 0.6, (700, 1)).astype(np.float32) ** 2 * rgb(0.5, 0.52, 0.6)
+    for right, down in [(0, 0), (0, 1), (1, 0), (1, 1)]:
+        inside = row + down >= 0
+        picture[(column[inside] + right) % columns, row[inside] + down] += glow[inside]
 
 
 def _skyline(rng: np.random.Generator, azimuth: np.ndarray) -> np.ndarray:
@@ -104,8 +103,8 @@ def paint_panorama(
     """Colours by azimuth and elevation, 0..1 (a little above where the sun stands)."""
     rng = np.random.default_rng([scene.seed, 4])
     picture = _sky_and_clouds(scene, light, azimuth, elevation)
-    if light.darkness == 1:
-        _lights_of_the_sky(light, picture, rng, elevation)
+    if light.darkness == 1 and scene.weather == "clear":
+        _add_stars(picture, rng, elevation)
     texel = abs(elevation[1] - elevation[0])
     city = scene.place == "city street"
     high = 0.4 + 2.6 * rng.random() ** 2

@@ -75,7 +75,7 @@ def _between(table: np.ndarray, edges: np.ndarray, widths: np.ndarray) -> np.nda
 def resample(
     sprite: Sprite, box: tuple[float, float, float, float], size: tuple[int, int]
 ) -> tuple[tuple[int, int], Texture] | None:
-    """The sprite filling ``box`` (u0, v0, u1, v1 in pixels) of a frame of ``size``: first pixel and patch, or None outside."""
+    """The sprite filling ``box`` (u0, v0, u1, v1 in pixels) of a frame: first pixel and patch; None if outside."""
     u0, v0, u1, v1 = box
     top, bottom = max(int(np.floor(v0)), 0), min(int(np.ceil(v1)), size[0])
     left, right = max(int(np.floor(u0)), 0), min(int(np.ceil(u1)), size[1])
@@ -102,7 +102,12 @@ def _lay(texture: Texture, cover: np.ndarray, colour: tuple[float, float, float]
 
 
 def _leaves(
-    texture: Texture, x: np.ndarray, y: np.ndarray, blobs: list[tuple[float, float, float]], green: np.ndarray, rng: np.random.Generator
+    texture: Texture,
+    x: np.ndarray,
+    y: np.ndarray,
+    blobs: list[tuple[float, float, float]],
+    green: np.ndarray,
+    rng: np.random.Generator,
 ) -> None:
     """Round tufts, dark ones first, each lit from above."""
     for depth, (u, v, radius) in enumerate(blobs):
@@ -124,7 +129,10 @@ def _plant(kind: str, variant: int) -> Texture:
     elif kind == "tree":
         _lay(texture, np.clip((0.03 + 0.02 * y - np.abs(x - 0.5)) * 128, 0, 1) * (y > 0.55), bark)
         angle, reach = rng.uniform(0, 6.28, 30), rng.uniform(0, 1, 30) ** 0.6
-        blobs = [(0.5 + 0.3 * r * np.cos(a), 0.36 + 0.24 * r * np.sin(a), rng.uniform(0.1, 0.16)) for a, r in zip(angle, reach)]
+        blobs = [
+            (0.5 + 0.3 * r * np.cos(a), 0.36 + 0.24 * r * np.sin(a), rng.uniform(0.1, 0.16))
+            for a, r in zip(angle, reach, strict=True)
+        ]
     elif kind == "poplar":
         _lay(texture, np.clip((0.05 - np.abs(x - 0.5)) * 64, 0, 1) * (y > 0.8), bark)
         blobs = [(0.5 + rng.uniform(-0.14, 0.14), v, 0.13 + 0.1 * np.sin(v * 3.4)) for v in rng.uniform(0.14, 0.86, 26)]

@@ -38,7 +38,7 @@ def list_boxes(picture: Picture) -> tuple[Box, ...]:
     """Boxes of the vehicles that count as visible (``MIN_HEIGHT``, ``MIN_SEEN``), nearest first."""
     height, width = picture.canvas.size
     keys, counts = np.unique(picture.canvas.owner, return_counts=True)
-    pixels = dict(zip(keys.tolist(), counts.tolist()))
+    pixels = dict(zip(keys.tolist(), counts.tolist(), strict=True))
     boxes: list[Box] = []
     for view in picture.cars:
         seen = pixels.get(view.pose.state.key, 0) / max(view.outline, 1)
@@ -61,7 +61,8 @@ def list_boxes(picture: Picture) -> tuple[Box, ...]:
 def _project(camera: Camera, forward: np.ndarray, right: np.ndarray, down: np.ndarray) -> np.ndarray:
     """Pixels of camera coordinates; NaN behind the camera."""
     forward = np.where(forward > 1e-6, forward, np.nan)
-    return np.stack([camera.middle + camera.focal * right / forward, camera.horizon + camera.focal * down / forward], -1)
+    scale = camera.focal / forward
+    return np.stack([camera.middle + right * scale, camera.horizon + down * scale], -1)
 
 
 def _still_world(picture: Picture, after: Camera) -> np.ndarray:
@@ -82,7 +83,8 @@ def _moved_car(picture: Picture, view: CarView, later: CarPose, after: Camera, m
     camera = picture.ego.camera
     rows, columns = np.nonzero(mask)
     depth = picture.canvas.depth[mask].astype(np.float64)
-    right, down = (columns + 0.5 - camera.middle) / camera.focal * depth, (rows + 0.5 - camera.horizon) / camera.focal * depth
+    right = (columns + 0.5 - camera.middle) / camera.focal * depth
+    down = (rows + 0.5 - camera.horizon) / camera.focal * depth
     ground = camera.position + (depth - 1j * right) * np.exp(1j * camera.heading)
     moved = later.centre + (ground - view.pose.centre) * np.exp(1j * (later.heading - view.pose.heading))
     seen = (moved - after.position) * np.exp(-1j * after.heading)
@@ -94,9 +96,10 @@ def flow_between(
 ) -> tuple[Float[np.ndarray, "h w 2"], Bool[np.ndarray, "h w"]]:
     """Forward optical flow in pixels (right, down) and where it is valid.
 
-    Valid: the pixel's surface is what is seen at all four pixels around its place in the next frame. Elsewhere the point
-    left the frame or is hidden; the flow there is still the point's motion, 0 where it has none (behind the camera).
-    ``later_cars`` are the vehicles at the time of ``after``. Light that moves with a car (shadow, lamps) is not followed.
+    Valid: the pixel's surface is what is seen at all four pixels around its place in the next frame. Elsewhere the
+    point left the frame or is hidden; the flow there is still the point's motion, 0 where it has none (behind the
+    camera). ``later_cars`` are the vehicles at the time of ``after``. Light that moves with a car (shadow, lamps) is not
+    followed.
     """
     owner = before.canvas.owner
     height, width = owner.shape
@@ -129,5 +132,3 @@ def flow_between(
     for down, right in ((0, 0), (0, 1), (1, 0), (1, 1)):
         valid &= after.canvas.owner[row + down, column + right] == owner
     return np.where(known[..., None], flow, 0.0).astype(np.float32), valid
-
-

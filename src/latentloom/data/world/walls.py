@@ -10,10 +10,11 @@ from typing import Protocol
 import numpy as np
 from jaxtyping import Float
 
-from latentloom.data.world.ground import pulses
+from latentloom.data.world.filters import pulses
 from latentloom.data.world.light import Colour, rgb
 from latentloom.data.world.motion import Camera
 from latentloom.data.world.polygons import NEAR
+
 
 @dataclass(frozen=True, kw_only=True)
 class WallPixels:
@@ -45,7 +46,7 @@ class WallView:
 def see_wall(
     camera: Camera, start: complex, stop: complex, low: float, high: float, size: tuple[int, int]
 ) -> WallView | None:
-    """The wall from ``start`` to ``stop`` on the ground, between two heights (metres); None where it is not in the frame."""
+    """The wall from ``start`` to ``stop`` on the ground, from ``low`` to ``high`` above it (metres); None if outside."""
     (x0, z0), (x1, z1) = camera.see(start), camera.see(stop)
     if max(z0, z1) < NEAR:
         return None

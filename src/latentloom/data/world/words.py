@@ -1,11 +1,12 @@
-"""From what a drive was to the words that say it. The rules are the simulator drives', so that captions of both agree.
+"""From what a drive was to the words that say it. The rules follow the simulator drives', so that captions agree.
 
-- traffic: mean number of listed vehicles per frame: under 0.5 `no traffic`, under 4 `some traffic`, else `heavy traffic`.
+- traffic: mean number of listed vehicles per frame: under 0.5 `no traffic`, under 4 `some traffic`, else
+  `heavy traffic`.
 - turn: mean yaw rate; under 0.03 rad/s `going straight`, from 0.14 rad/s on `sharply`. (The simulator's rule for drives
-  without steering labels, 6 and 30 px/s of image shift, at this camera's focal length. Steering itself would call every
-  motorway bend straight.)
-- speed: mean under 10 mph `slow`, under 20 `medium speed`, else `fast`; last minus first at least 3 mph `speeding up`, at
-  most -3 `slowing down`.
+  without steering labels, 6 and 30 px/s of image shift, at this camera's focal length. By steering alone every
+  motorway bend would be straight.)
+- speed: mean under 10 mph `slow`, under 20 `medium speed`, else `fast`; last minus first at least 3 mph `speeding up`,
+  at most -3 `slowing down`.
 """
 
 from collections.abc import Sequence
@@ -34,8 +35,9 @@ class WorldWords:
     @property
     def caption(self) -> str:
         """For example "rendered world, driving on a country road, day, some traffic, turning left, fast"."""
-        parts = [f"rendered world, driving on a {self.place}", self.time_of_day, self.weather, self.traffic, self.turning]
-        return ", ".join([part for part in parts if part] + [" ".join(filter(None, (self.speed, self.change)))])
+        place, speed = f"rendered world, driving on a {self.place}", f"{self.speed} {self.change}".strip()
+        parts = (place, self.time_of_day, self.weather, self.traffic, self.turning, speed)
+        return ", ".join(part for part in parts if part)
 
 
 def turn_words(yaw_rate: float) -> str:
