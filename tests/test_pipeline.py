@@ -161,6 +161,17 @@ def test_bad_calls_are_refused_before_any_network_runs(pipeline, options, messag
             handle.remove()
 
 
+def test_loading_and_sampling_open_no_socket(saved_stack_folder, monkeypatch):
+    def refuse(*_):
+        raise AssertionError("a socket was opened")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    offline = VideoLDMPipeline.from_pretrained(saved_stack_folder)
+    offline.set_progress_bar_config(disable=True)
+    assert latents(offline).shape == (1, 4, 8, 4, 8)
+
+
 @pytest.mark.parametrize("options", [{"variant": "fp16"}, {"trust_remote_code": True}])
 def test_options_that_would_be_ignored_are_refused(saved_stack_folder, options):
     with pytest.raises(ValueError, match="from_pretrained does not take"):

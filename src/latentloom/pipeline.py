@@ -23,7 +23,7 @@ from torch import Tensor
 from transformers import CLIPTextModel, PreTrainedTokenizerBase
 
 from latentloom.align import TemporalLayers
-from latentloom.diffusion.sampler import StepCallback, num_evaluations
+from latentloom.diffusion.sampler import num_evaluations
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.stack import Stack, StackInfo, default_info
 from latentloom.stages.decoding import decode_frames
@@ -184,20 +184,10 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
         noises = per_clip("latents", None if latents is None else list(latents.split(1)), len(requests))
         decode = self._decoder(output_type, decode_chunk_size)
 
-        clips = []
-        for request, clip_generator, noise in zip(requests, generators, noises, strict=True):
-            num_steps = num_evaluations(self.scheduler, request.num_inference_steps)
-            with self.progress_bar(total=num_steps) as bar:  # pyright: ignore[reportCallIssue] (a decorator hides it)
-                callback = self._step_callback(bar.update, callback_on_step_end)
-                clip = generate_keyframes(
-                    self,
-                    **asdict(request),
-                    generator=clip_generator,
-                    latents=noise,
-                    eta=eta,
-                    callback_on_step_end=callback,
-                )
-            clips.append(decode(clip))
+        clips = [
+            decode(self._sample(request, source, noise, eta, callback_on_step_end))
+            for request, source, noise in zip(requests, generators, noises, strict=True)
+        ]
         self.maybe_free_model_hooks()
         frames = _stacked(clips)
         return VideoLDMPipelineOutput(frames=frames) if return_dict else (frames,)
@@ -224,13 +214,25 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
             request.check_size(size_factor(self))
         return [request for request in requests for _ in range(num_videos_per_prompt)]
 
-    def _step_callback(self, advance: Callable[[], Any], user: PipelineCallback | None) -> StepCallback:
-        def callback(index: int, timestep: Tensor, latents: Tensor) -> Tensor | None:
-            replaced = user(self, index, timestep, {"latents": latents}) if user is not None else None
-            advance()
-            return (replaced or {}).get("latents")
+    def _sample(
+        self,
+        request: ClipRequest,
+        generator: torch.Generator | None,
+        noise: Tensor | None,
+        eta: float,
+        user_callback: PipelineCallback | None,
+    ) -> Tensor:
+        """One clip, with diffusers' progress bar and callback."""
+        num_steps = num_evaluations(self.scheduler, request.num_inference_steps)
+        with self.progress_bar(total=num_steps) as bar:  # pyright: ignore[reportCallIssue] (a decorator hides it)
 
-        return callback
+            def callback(index: int, timestep: Tensor, latents: Tensor) -> Tensor | None:
+                bar.update()
+                told = user_callback(self, index, timestep, {"latents": latents}) if user_callback is not None else None
+                return (told or {}).get("latents")
+
+            options = {"generator": generator, "latents": noise, "eta": eta, "callback_on_step_end": callback}
+            return generate_keyframes(self, **asdict(request), **options)
 
     def _decoder(self, output_type: str, chunk_size: int | None) -> Callable[[Tensor], Any]:
         """Latents of one clip to what ``output_type`` asks for."""

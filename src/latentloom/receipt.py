@@ -53,7 +53,7 @@ def environment(dtype: torch.dtype, device: torch.device | str) -> dict[str, Any
     """What the bits depend on beside the request: versions, processor, threads, dtype."""
     device = torch.device(device)
     return {
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": {name: library_version(name) for name in LIBRARIES},
         "python": platform.python_version(),
         "system": platform.platform(),
         "processor": torch.cuda.get_device_name(device) if device.type == "cuda" else cpu_name(),
@@ -78,7 +78,8 @@ def write_receipt(receipt: Mapping[str, Any], path: Path) -> None:
     draft.replace(path)
 
 
-def _version(library: str) -> str | None:
+def library_version(library: str) -> str | None:
+    """The installed version; None for one that runs from its sources or is absent."""
     try:
         return version(library)
     except PackageNotFoundError:

@@ -10,7 +10,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +24,7 @@ from transformers import CLIPTextModel, PreTrainedTokenizerBase
 from latentloom.align import TemporalLayers
 from latentloom.models import loading
 from latentloom.models.untrusted import PICKLES, num_values, printable, read_json, sha256_of
+from latentloom.receipt import library_version
 from latentloom.stages.request import ClipRequest, check_prompt
 
 ASSETS = Path(__file__).parent / "assets"
@@ -257,7 +257,7 @@ class Stack:
         _write_json(draft / "model_index.json", _model_index(self))
         (draft / "README.md").write_text(card or _card(self), encoding="utf-8")
         sums = {name: sha256_of(draft / name) for name in _checked_files(draft)}
-        content = asdict(self.info) | {"latentloom_version": version("latentloom"), "members": sums}
+        content = asdict(self.info) | {"latentloom_version": library_version("latentloom"), "members": sums}
         _write_json(draft / "stack.json", content)
 
 
