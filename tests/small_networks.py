@@ -2,9 +2,10 @@
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import Tensor
+
 from latentloom.align import Aligned, TemporalLayers, attach
 from latentloom.layers.layer_set import LayerSet
-from torch import Tensor
 
 TEXT_WIDTH = 24
 

@@ -9,7 +9,7 @@ layer. The network's own modules, names and tensors do not change. This is the o
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Self, cast
@@ -51,7 +51,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         self.layer_set = LayerSet.from_dict(layer_set)
         # config.json sorts its keys: only a sorted order gives the same parameter order before and after saving.
         self.sites = {name: Site(name=name, **sites[name]) for name in sorted(sites)}
-        self.layers = nn.ModuleDict({_key(name): self._build(site) for name, site in self.sites.items()})
+        self.layers = nn.ModuleDict({_key(name): self.layer_set.build(site) for name, site in self.sites.items()})
         widths = [site.time_width for site in self.sites.values() if site.time_width is not None]
         self.fps = NumberEmbedding(FPS_WIDTH, widths[0], widths[0]) if self.layer_set.fps and widths else None
 
@@ -72,22 +72,20 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         """Load a folder written by ``save_pretrained``; every tensor must be there, finite, and expected.
 
         Raises:
-            ValueError: missing, unexpected or non-finite tensors, naming the first five.
+            ValueError: unreadable; or missing, unexpected, ill-shaped, non-finite tensors, naming the first five.
         """
+        folder = pretrained_model_name_or_path
         kwargs |= {"use_safetensors": True, "output_loading_info": True}
-        layers, info = cast(Any, super().from_pretrained(pretrained_model_name_or_path, **kwargs))
-        bad = {
-            "missing": list(info["missing_keys"]),
-            "unexpected": list(info["unexpected_keys"]),
-            "mismatched": [str(key) for key in info["mismatched_keys"]],
-            "not finite": [name for name, tensor in layers.state_dict().items() if not tensor.isfinite().all()],
-        }
-        for problem, keys in bad.items():
-            if keys:
-                raise ValueError(
-                    f"{pretrained_model_name_or_path}: {len(keys)} tensors {problem}, "
-                    f"first {', '.join(sorted(keys)[:5])}; expected exactly the tensors config.json describes"
-                )
+        try:
+            layers, info = cast(Any, super().from_pretrained(folder, **kwargs))
+        except OSError as error:
+            raise ValueError(
+                f"no temporal layers can be read from {folder}: {str(error).strip().splitlines()[0]} "
+                "(expected a folder written by save_pretrained)"
+            ) from error
+        _refuse(folder, "missing", info["missing_keys"])
+        _refuse(folder, "unexpected", info["unexpected_keys"])
+        _refuse(folder, "not finite", [name for name, x in layers.state_dict().items() if not x.isfinite().all()])
         return layers
 
     @property
@@ -95,16 +93,6 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         """16 hex digits of the site table and layer set: equal for backbones that can exchange layers."""
         facts = {"layer_set": self.layer_set.to_dict(), "sites": {n: s.to_dict() for n, s in self.sites.items()}}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-
-    def _build(self, site: Site) -> nn.Module:
-        return self.layer_set.build(
-            site.kind,
-            channels=site.channels,
-            num_groups=site.num_groups,
-            time_width=site.time_width,
-            num_heads=site.num_heads,
-            context_width=site.context_width,
-        )
 
     def layer(self, site: str) -> nn.Module:
         """The temporal layer that follows ``site`` (a module name of the network)."""
@@ -124,7 +112,16 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             return None
         if self.fps is None:
             raise ValueError("these temporal layers do not embed fps: expected fps=None or a layer set with fps")
-        return self.fps(fps)
+        return self.fps(fps.float())
+
+
+def _refuse(folder: str | os.PathLike | None, problem: str, names: Iterable[str]) -> None:
+    first = sorted(names)
+    if first:
+        raise ValueError(
+            f"{folder}: {len(first)} tensors {problem}, first {', '.join(first[:5])}; "
+            "expected exactly the tensors that config.json describes, all finite"
+        )
 
 
 def _key(site: str) -> str:
@@ -265,7 +262,7 @@ class Aligned(nn.Module):
         self,
         sample: Float[Tensor, "b t c h w"],
         timestep: Num[Tensor, "*b"] | int | float,
-        encoder_hidden_states: Float[Tensor, "b n d"] | None,
+        encoder_hidden_states: Float[Tensor, "_ n d"] | None,
         *,
         temporal_hidden_states: Float[Tensor, "b m e"] | None = None,
         fps: Num[Tensor, "*b"] | int | float | None = None,

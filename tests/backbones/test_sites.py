@@ -3,9 +3,10 @@
 import pytest
 import torch
 from diffusers import UNet2DConditionModel, UNet3DConditionModel
+from tests.small_networks import small_unet, small_vae
+
 from latentloom.backbones.find import find_sites
 from latentloom.backbones.unet import use_matmul_attention
-from tests.small_networks import small_unet, small_vae
 
 
 def test_every_res_block_and_transformer_is_a_site_and_nothing_else():

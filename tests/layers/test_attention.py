@@ -1,12 +1,13 @@
 """The temporal transformer: against a plain form, in chunks, with and without gradients."""
 
-import latentloom.layers.attention as attention
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
+
+import latentloom.layers.attention as attention
 from latentloom.layers.attention import TemporalTransformer, TemporalTransformerSpec, attend
 from latentloom.layers.base import Clip
-from torch import Tensor, nn
 
 CHANNELS, HEADS, CONTEXT = 16, 4, 12
 
@@ -27,7 +28,7 @@ def plain_attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 
 
 def plain_transformer(layer: TemporalTransformer, tokens: Tensor, text: Tensor) -> Tensor:
-    """One pixel of one clip at a time: tokens ``t c``, text ``l d``. The recipe of the module's docstring, line by line."""
+    """One pixel of one clip at a time: tokens ``t c``, text ``l d``; the docstring's recipe line by line."""
     self_attention, cross_attention = layer.self_attention, layer.cross_attention
 
     def feed_forward(module: nn.Module, x: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from latentloom.layers.base import Clip
 from latentloom.layers.conv3d import TemporalResBlock, TemporalResBlockSpec, TimeConv, TimeConvSpec
-from torch import Tensor
 
 
 def awake_block(channels: int = 16, time_width: int | None = 12) -> TemporalResBlock:

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+
 from latentloom.layers.layer_set import LayerSet
 
 

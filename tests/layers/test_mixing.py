@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+
 from latentloom.layers.base import Clip
 from latentloom.layers.mixing import Mixing
 

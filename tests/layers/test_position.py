@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 from diffusers.models.embeddings import get_timestep_embedding
+
 from latentloom.layers.position import NumberEmbedding, sinusoid
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
+
 from latentloom.align import TemporalLayers
 from latentloom.layers.layer_set import LayerSet
 

@@ -17,14 +17,14 @@ class Clip:
     Attributes:
         num_frames: frames per clip, t >= 1; features arrive as ``(b t) ...``.
         text: temporal text context, ``b n d``, one per clip, or None.
-        condition: added to the time embedding of temporal res blocks, ``b d``, or None (fps; later ego motion, labels).
+        condition: added to the time embedding of temporal res blocks, ``b e``, or None (fps; later ego motion, labels).
         alpha: mixing forced on all layers, in [0, 1]; 1 is the image model; None takes the learned values.
         strength: the share of the temporal change that is kept, ``alpha_eff = 1 - strength * (1 - alpha)``.
     """
 
     num_frames: int
     text: Float[Tensor, "b n d"] | None = None
-    condition: Float[Tensor, "b d"] | None = None
+    condition: Float[Tensor, "b e"] | None = None
     alpha: float | None = None
     strength: float = 1.0
 

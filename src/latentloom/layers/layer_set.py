@@ -5,12 +5,30 @@
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from latentloom.layers.attention import TemporalTransformerSpec
 from latentloom.layers.conv3d import TemporalResBlockSpec, TimeConvSpec
+
+
+@runtime_checkable
+class SiteFacts(Protocol):
+    """What a layer must know of the spatial layer it follows; ``backbones.Site`` is one."""
+
+    @property
+    def kind(self) -> str: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def num_groups(self) -> int | None: ...
+    @property
+    def time_width(self) -> int | None: ...
+    @property
+    def num_heads(self) -> int | None: ...
+    @property
+    def context_width(self) -> int | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,29 +71,20 @@ class LayerSet:
         """The spec for a kind of site, ``res_block``, ``transformer`` or ``output``; None where it is left alone."""
         return {"res_block": self.res_block, "transformer": self.transformer, "output": self.output}[kind]
 
-    def build(
-        self,
-        kind: str,
-        *,
-        channels: int,
-        num_groups: int | None,
-        time_width: int | None,
-        num_heads: int | None,
-        context_width: int | None,
-    ) -> nn.Module:
+    def build(self, site: SiteFacts) -> nn.Module:
         """The layer for one site; of the facts each kind takes its own.
 
         Raises:
             ValueError: a kind this set leaves alone, or a fact that kind needs is missing.
         """
-        spec = self.spec(kind)
-        if isinstance(spec, TemporalResBlockSpec) and num_groups is not None:
-            return spec.build(channels, num_groups, time_width)
-        if isinstance(spec, TemporalTransformerSpec) and num_heads is not None:
-            return spec.build(channels, num_heads, context_width)
+        spec = self.spec(site.kind)
+        if isinstance(spec, TemporalResBlockSpec) and site.num_groups is not None:
+            return spec.build(site.channels, site.num_groups, site.time_width)
+        if isinstance(spec, TemporalTransformerSpec) and site.num_heads is not None:
+            return spec.build(site.channels, site.num_heads, site.context_width)
         if isinstance(spec, TimeConvSpec):
-            return spec.build(channels)
-        raise ValueError(f"a {kind} site of {channels} channels does not go with the layer set {self}")
+            return spec.build(site.channels)
+        raise ValueError(f"the site {site} does not go with the layer set {self}")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for ``config.json``."""
