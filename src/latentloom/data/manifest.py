@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 from jaxtyping import UInt8
@@ -156,7 +156,7 @@ class DatasetWriter:
         self.config = dict(config)
         self._records: dict[str, ClipRecord] = {}
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "DatasetWriter":
         (self.root / "frames").mkdir(parents=True, exist_ok=True)
         head = self.root / "dataset.json"
         if head.exists():

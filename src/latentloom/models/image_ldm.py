@@ -29,7 +29,9 @@ class DenoiserSpec:
             ValueError: ``attention`` does not have one entry per level.
         """
         if len(self.attention) != len(self.widths):
-            raise ValueError(f"{len(self.attention)} attention entries for {len(self.widths)} levels; give one per level")
+            raise ValueError(
+                f"{len(self.attention)} attention entries for {len(self.widths)} levels; give one per level"
+            )
         return UNet2DConditionModel(
             sample_size=latent_size,  # pyright: ignore[reportArgumentType]  a pair is accepted and used by pipelines
             in_channels=latent_channels,

@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -83,6 +83,7 @@ class Player:
         return [parameter for parameter in self.trained.parameters() if parameter.requires_grad]
 
 
+@runtime_checkable
 class Task(Protocol):
     """What is trained, and on what."""
 

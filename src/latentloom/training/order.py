@@ -5,7 +5,7 @@ known without the ones before it, whatever the number of workers or processes.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch.utils.data import DataLoader
@@ -18,6 +18,7 @@ class Draw(NamedTuple):
     seed: int
 
 
+@runtime_checkable
 class Items(Protocol):
     """A map-style data set whose items take a `Draw`."""
 

@@ -1,0 +1,29 @@
+"""The smallest recipe that runs every stage: for tests, examples and dry runs. Nothing it trains is of use."""
+
+from latentloom.models.autoencoder import AutoencoderSpec
+from latentloom.models.image_ldm import DenoiserSpec
+from latentloom.training.autoencoder import AutoencoderTraining
+from latentloom.training.image import ImageTraining
+from latentloom.training.loop import LoopConfig
+from latentloom.training.temporal import TemporalTraining
+
+
+def _loop(steps: int, seed: int) -> LoopConfig:
+    return LoopConfig(steps=steps, batch_size=2, seed=seed, warmup_steps=1, dtype="fp32", log_steps=1)
+
+
+def autoencoder(*, steps: int = 4, seed: int = 0) -> AutoencoderTraining:
+    """f = 8 and four channels, crops of 32x32, the discriminator from the third step on."""
+    spec = AutoencoderSpec(widths=(8, 8, 16, 16), latent_channels=4, norm_groups=4)
+    return AutoencoderTraining(loop=_loop(steps, seed), spec=spec, crop=(32, 32), adversarial_start=2)
+
+
+def image(*, steps: int = 4, seed: int = 0) -> ImageTraining:
+    """Two levels, attention at the coarse one."""
+    spec = DenoiserSpec(widths=(16, 32), attention=(False, True), num_heads=2, norm_groups=4)
+    return ImageTraining(loop=_loop(steps, seed), spec=spec, text_width=16, max_length=16)
+
+
+def temporal(*, steps: int = 4, seed: int = 0, num_frames: int = 4, fps: float = 8.0) -> TemporalTraining:
+    """Clips of four frames."""
+    return TemporalTraining(loop=_loop(steps, seed), num_frames=num_frames, fps=fps)
