@@ -40,7 +40,7 @@ class CarView:
 
     pose: CarPose
     box: tuple[float, float, float, float]
-    """x0, y0, x1, y1 of its whole outline in pixels, clipped to the frame."""
+    """x0, y0, x1, y1 of its whole outline within the frame, in pixels; half a pixel from its solid pixels at most."""
     outline: int
     """Pixels of the frame its outline covers, whether seen or hidden."""
 
@@ -160,9 +160,16 @@ class CarPainter:
             patch, alpha, depth = self._all_at_once(camera, faces, window)
         self._light_and_haze(patch, alpha, pose)
         solid = canvas.paint(window[0], patch, alpha, depth, pose.state.key)
+        rows, columns = np.flatnonzero(solid.any(1)), np.flatnonzero(solid.any(0))
+        if not len(rows):
+            return None
+        (top, left), corners = window[0], np.concatenate([outline.min(0), outline.max(0)])
+        pixels = np.array([left + columns[0], top + rows[0], left + columns[-1] + 1, top + rows[-1] + 1])
+        # corners outside the frame say nothing of what is inside: the pixels decide, the corners refine
+        x0, y0, x1, y1 = np.clip(corners, pixels - 0.5, pixels + 0.5).tolist()
         height, width = canvas.size
-        box = np.clip([*outline.min(0), *outline.max(0)], 0, [width, height, width, height]).tolist()
-        return CarView(pose=pose, box=(box[0], box[1], box[2], box[3]), outline=int(solid.sum()))
+        box = (max(x0, 0.0), max(y0, 0.0), min(x1, float(width)), min(y1, float(height)))
+        return CarView(pose=pose, box=box, outline=int(solid.sum()))
 
     def _faces(self, camera: Camera, pose: CarPose) -> _Faces | None:
         small = camera.focal * SHAPES[pose.state.kind].width < SMALL * pose.forward

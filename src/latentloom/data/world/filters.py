@@ -6,7 +6,7 @@ All are exact box filters, which is why lines and windows neither break up nor c
 import numpy as np
 from jaxtyping import Float
 
-Values = Float[np.ndarray, "*n"]
+Values = Float[np.ndarray, "*#n"]
 
 
 def band(value: Values, low: float, high: float, footprint: Values) -> np.ndarray:

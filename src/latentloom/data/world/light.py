@@ -43,7 +43,7 @@ class Light:
         """How much of a surface at ``depth`` metres is lost in haze, 0..1."""
         return 1.0 - np.exp(-depth / self.haze_distance)
 
-    def headlight(self, right: Float[np.ndarray, "*n"], forward: Float[np.ndarray, "*#n"]) -> Float[np.ndarray, "*n"]:
+    def headlight(self, right: Float[np.ndarray, "*#n"], forward: Float[np.ndarray, "*#n"]) -> np.ndarray:
         """Brightness the camera's own headlights add at places in front of it (metres)."""
         spread = (right + 0.3) / (2.4 + 0.16 * forward)
         reach = np.minimum(forward / 6.0, 1.0) / (1.0 + (forward / 24.0) ** 2)
@@ -88,7 +88,7 @@ _HOURS = {
         zenith=rgb(0.2, 0.25, 0.45),
         low_sky=rgb(0.93, 0.58, 0.4),
         haze=rgb(0.62, 0.47, 0.45),
-        ambient=rgb(0.56, 0.48, 0.5),
+        ambient=rgb(0.62, 0.53, 0.54),
         sun=0.55,
         sun_colour=rgb(1.0, 0.62, 0.3),
         darkness=0.5,

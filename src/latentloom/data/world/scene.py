@@ -11,10 +11,9 @@ from typing import Literal, get_args
 
 import numpy as np
 
-PlaceName = Literal["highway", "country road", "city street"]
-TimeOfDay = Literal["day", "dusk", "night"]
-Weather = Literal["clear", "overcast", "foggy"]
-Traffic = Literal["none", "some", "heavy"]
+TIMES_OF_DAY = ("day", "dusk", "night")
+WEATHERS = ("clear", "overcast", "foggy")
+TRAFFICS = ("none", "some", "heavy")
 CarKind = Literal["car", "suv", "van", "truck"]
 
 
@@ -85,11 +84,14 @@ class WorldScene:
 
     seed: int
     """Decides the road's course, the roadside, the traffic's details and textures; >= 0."""
-    place: PlaceName = "country road"
-    time_of_day: TimeOfDay = "day"
-    weather: Weather = "clear"
-    traffic: Traffic = "some"
-    """How many cars drive in endless streams; without effect when ``cars`` is given."""
+    place: str = "country road"
+    """"highway", "country road" or "city street"."""
+    time_of_day: str = "day"
+    """"day", "dusk" or "night"."""
+    weather: str = "clear"
+    """"clear", "overcast" or "foggy"."""
+    traffic: str = "some"
+    """"none", "some" or "heavy": how many cars drive in endless streams; without effect when ``cars`` is given."""
     cars: tuple[Car, ...] | None = None
     """Exactly these cars and no others; None = streams by ``traffic``."""
     speed: float = 15.0
@@ -136,12 +138,7 @@ class WorldScene:
         return PLACES[self.place]
 
 
-_OPTIONS = {
-    "place": get_args(PlaceName),
-    "time_of_day": get_args(TimeOfDay),
-    "weather": get_args(Weather),
-    "traffic": get_args(Traffic),
-}
+_OPTIONS = {"place": tuple(PLACES), "time_of_day": TIMES_OF_DAY, "weather": WEATHERS, "traffic": TRAFFICS}
 _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, 2**63 - 1),
     "speed": (1, 60),
@@ -159,10 +156,10 @@ _RANGES: dict[str, tuple[float, float]] = {
 def random_scene(
     seed: int,
     *,
-    place: PlaceName | None = None,
-    time_of_day: TimeOfDay | None = None,
-    weather: Weather | None = None,
-    traffic: Traffic | None = None,
+    place: str | None = None,
+    time_of_day: str | None = None,
+    weather: str | None = None,
+    traffic: str | None = None,
     cars: tuple[Car, ...] | None = None,
 ) -> WorldScene:
     """Draw a scene; what is given stays, the rest follows from the seed (and does not depend on what is given)."""
@@ -170,9 +167,9 @@ def random_scene(
         raise ValueError(f"seed is {seed}, expected a number >= 0")
     rng = np.random.default_rng([seed, 0])
     drawn_place = str(rng.choice(list(PLACES)))
-    drawn_time = str(rng.choice(["day", "dusk", "night"], p=[0.55, 0.2, 0.25]))
-    drawn_weather = str(rng.choice(["clear", "overcast", "foggy"], p=[0.68, 0.22, 0.1]))
-    drawn_traffic = str(rng.choice(["none", "some", "heavy"], p=[0.2, 0.45, 0.35]))
+    drawn_time = str(rng.choice(TIMES_OF_DAY, p=[0.55, 0.2, 0.25]))
+    drawn_weather = str(rng.choice(WEATHERS, p=[0.68, 0.22, 0.1]))
+    drawn_traffic = str(rng.choice(TRAFFICS, p=[0.2, 0.45, 0.35]))
     pace, lane, *rest = rng.random(10).tolist()
     chosen = place or drawn_place
     if chosen not in PLACES:
@@ -181,10 +178,10 @@ def random_scene(
     low, high = road.speeds
     return WorldScene(
         seed=seed,
-        place=chosen,  # pyright: ignore[reportArgumentType]  (checked by WorldScene, as the next three)
-        time_of_day=time_of_day or drawn_time,  # pyright: ignore[reportArgumentType]
-        weather=weather or drawn_weather,  # pyright: ignore[reportArgumentType]
-        traffic=traffic or drawn_traffic,  # pyright: ignore[reportArgumentType]
+        place=chosen,
+        time_of_day=time_of_day or drawn_time,
+        weather=weather or drawn_weather,
+        traffic=traffic or drawn_traffic,
         cars=cars,
         speed=low + (high - low) * pace,
         speed_change=0.4 * rest[0],

@@ -98,8 +98,8 @@ def flow_between(
 
     Valid: the pixel's surface is what is seen at all four pixels around its place in the next frame. Elsewhere the
     point left the frame or is hidden; the flow there is still the point's motion, 0 where it has none (behind the
-    camera). ``later_cars`` are the vehicles at the time of ``after``. Light that moves with a car (shadow, lamps) is not
-    followed.
+    camera). ``later_cars`` are the vehicles at the time of ``after``. Light that moves with a car (shadow, lamps) is
+    not followed.
     """
     owner = before.canvas.owner
     height, width = owner.shape

@@ -46,7 +46,7 @@ class WallView:
 def see_wall(
     camera: Camera, start: complex, stop: complex, low: float, high: float, size: tuple[int, int]
 ) -> WallView | None:
-    """The wall from ``start`` to ``stop`` on the ground, from ``low`` to ``high`` above it (metres); None if outside."""
+    """The wall from ``start`` to ``stop`` on the ground, ``low`` to ``high`` metres above it; None if outside."""
     (x0, z0), (x1, z1) = camera.see(start), camera.see(stop)
     if max(z0, z1) < NEAR:
         return None
