@@ -150,3 +150,13 @@ def test_the_stock_pipeline_loads_and_runs_a_saved_stack(saved_stack_folder, sta
     theirs = pipeline(PROMPT, num_images_per_prompt=FRAMES, latents=noise, guidance_scale=6.0, **settings).images
     ours = stock(stack)(PROMPT, num_images_per_prompt=FRAMES, latents=noise, guidance_scale=6.0, **settings).images
     assert torch.equal(theirs, ours)
+
+
+def test_the_stock_pipeline_runs_a_stack_stored_in_half_precision(stack, tmp_path):
+    """transformers would load the text encoder as stored and diffusers the UNet in float32: they must agree."""
+    stack.save(tmp_path / "half", dtype=torch.float16)
+    pipeline = StableDiffusionPipeline.from_pretrained(tmp_path / "half", safety_checker=None)
+    pipeline.set_progress_bar_config(disable=True)
+    assert pipeline.text_encoder.dtype == pipeline.unet.dtype == pipeline.vae.dtype == torch.float32
+    result = pipeline(PROMPT, height=32, width=64, num_inference_steps=1, output_type="latent").images
+    assert torch.isfinite(result).all()
