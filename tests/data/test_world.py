@@ -118,7 +118,7 @@ def test_constant_speed_is_constant():
 
 
 def test_steering_turns_the_camera_as_a_bicycle_of_that_wheel_angle_would():
-    scene = replace(random_scene(16, place="country road"), curviness=1.0)
+    scene = replace(random_scene(16, place="country road"), curviness=1.0, speed=15.0)
     painter = Painter(scene, 48, 96)
     states = [painter.ego.at(k * 0.05) for k in range(400)]
     turned = [(b.camera.heading - a.camera.heading) / 0.05 for a, b in pairwise(states)]
@@ -207,7 +207,9 @@ def test_turning_left_moves_the_far_scene_to_the_right():
 
 
 def test_words_of_a_part_describe_that_part():
-    clip = render(replace(random_scene(17, place="country road"), speed_change=0.8), 41, 2, height=16, width=32)
+    clip = render(
+        replace(random_scene(17, place="country road"), speed=15.0, speed_change=0.8), 41, 2, height=16, width=32
+    )
     changes = {clip.words_of(start, start + 9).change for start in range(0, 32, 4)}
     assert changes >= {"speeding up", "slowing down"}
     with pytest.raises(ValueError, match="asked of 41"):

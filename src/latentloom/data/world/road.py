@@ -35,7 +35,7 @@ class Road:
     def __init__(self, scene: WorldScene) -> None:
         self._rng = np.random.default_rng([scene.seed, 1])
         self._place, self._scale = scene.road, scene.curviness
-        self._spacing = float(np.clip(scene.road.radius * 0.6, 50, 140))
+        self._spacing = float(np.clip(scene.road.radius * 0.6, 45, 140))
         self._knots: list[float] = [0.0]
         self._positions = np.zeros(1, np.complex128)
         self._headings = np.zeros(1)

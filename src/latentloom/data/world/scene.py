@@ -49,13 +49,13 @@ class Place:
 
 PLACES: dict[str, Place] = {
     "highway": Place(
-        lanes=3, lane_width=3.6, median=5.0, shoulder=2.6, sidewalk=0, speeds=(20, 33), radius=300, straight=0.3
+        lanes=3, lane_width=3.6, median=5.0, shoulder=2.6, sidewalk=0, speeds=(13, 33), radius=260, straight=0.3
     ),
     "country road": Place(
-        lanes=1, lane_width=3.4, median=0, shoulder=0.45, sidewalk=0, speeds=(9, 24), radius=70, straight=0.22
+        lanes=1, lane_width=3.4, median=0, shoulder=0.45, sidewalk=0, speeds=(5, 22), radius=55, straight=0.22
     ),
     "city street": Place(
-        lanes=2, lane_width=3.2, median=0, shoulder=0.6, sidewalk=3.2, speeds=(4, 14), radius=70, straight=0.4
+        lanes=2, lane_width=3.2, median=0, shoulder=0.6, sidewalk=3.2, speeds=(2.5, 12), radius=48, straight=0.35
     ),
 }
 
@@ -184,7 +184,7 @@ def random_scene(
         traffic=traffic or drawn_traffic,
         cars=cars,
         speed=low + (high - low) * pace,
-        speed_change=0.4 * rest[0],
+        speed_change=0.5 * rest[0],
         start=3000 * rest[7],
         curviness=0.4 + 0.6 * rest[1],
         lane=int(lane * road.lanes),
