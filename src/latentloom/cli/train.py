@@ -1,0 +1,89 @@
+"""``latentloom train autoencoder|image|temporal``: one stage of training each, into a run folder.
+
+The same command continues a killed run with the same bits. What the options become is in ``training_runs``.
+"""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from latentloom.cli.options import check_output_folder, use_threads
+from latentloom.cli.training_options import TrainingOptions, takes_training_options
+
+app = typer.Typer(help="Train one stage; the same command continues a killed run.", no_args_is_help=True)
+
+
+class NewLayers(StrEnum):
+    """The set of temporal layers that a stack without any begins with."""
+
+    DRIVING = "driving"
+    TEXT = "text"
+
+
+DatasetFolder = Annotated[Path, typer.Argument(help="A dataset folder of `latentloom prepare`.")]
+Run = Annotated[Path, typer.Option("-o", "--output", help="The run folder to begin or to continue.")]
+
+
+@app.command("autoencoder")
+@takes_training_options
+def autoencoder(
+    dataset: DatasetFolder,
+    output: Run,
+    options: TrainingOptions,
+    start: Annotated[str | None, typer.Option("--from", help="An autoencoder, run or stack to train further.")] = None,
+    decoder_only: Annotated[bool, typer.Option("--decoder-only", help="Sharpen the decoder of --from.")] = False,
+) -> None:
+    """Train the image autoencoder; RUN/final is the result, a diffusers folder."""
+    check_output_folder(output)
+    if decoder_only and start is None:
+        raise ValueError("--decoder-only sharpens an existing autoencoder: name it with --from")
+    use_threads(options.threads)
+    from latentloom.cli import training_runs
+
+    config = training_runs.autoencoder_config(options, decoder_only=decoder_only)
+    if not training_runs.shown(config, options):
+        training_runs.run_autoencoder(config, dataset, output, start)
+
+
+@app.command("image")
+@takes_training_options
+def image(
+    dataset: DatasetFolder,
+    output: Run,
+    options: TrainingOptions,
+    autoencoder: Annotated[str | None, typer.Option(help="An autoencoder, run or stack; stays frozen.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="A stack to train further, instead.")] = None,
+) -> None:
+    """Train the image LDM on single frames; RUN/stack is the result, a model folder."""
+    check_output_folder(output)
+    if (autoencoder is None) == (start is None):
+        raise ValueError("give either --autoencoder, to begin a new image model, or --from, to train one further")
+    use_threads(options.threads)
+    from latentloom.cli import training_runs
+
+    config = training_runs.image_config(options)
+    if not training_runs.shown(config, options):
+        training_runs.run_image(config, dataset, output, autoencoder=autoencoder, start=start)
+
+
+@app.command("temporal")
+@takes_training_options
+def temporal(
+    dataset: DatasetFolder,
+    output: Run,
+    options: TrainingOptions,
+    stack: Annotated[str, typer.Option(help="A model folder or the name of an embedded stack; stays frozen.")],
+    frames: Annotated[int | None, typer.Option(help="Frames per clip.", show_default="the recipe's")] = None,
+    fps: Annotated[float | None, typer.Option(help="About their rate.", show_default="the recipe's")] = None,
+    layers: Annotated[NewLayers, typer.Option(help="What a stack without layers begins with.")] = NewLayers.DRIVING,
+) -> None:
+    """Train temporal layers on a frozen image model; RUN/final holds them, RUN/stack the whole model folder."""
+    check_output_folder(output)
+    use_threads(options.threads)
+    from latentloom.cli import training_runs
+
+    config = training_runs.temporal_config(options, num_frames=frames, fps=fps)
+    if not training_runs.shown(config, options):
+        training_runs.run_temporal(config, dataset, output, stack, text=layers == NewLayers.TEXT)

@@ -1,0 +1,89 @@
+"""The options that all trainings share: stated once here, given to each command by ``takes_training_options``."""
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+from latentloom.cli.options import Dtype, Seed, Threads
+
+
+class Recipe(StrEnum):
+    """Where the settings come from that no option changes."""
+
+    DRIVING = "driving"
+    TINY = "tiny"
+
+
+class ReportTo(StrEnum):
+    """Where figures go beside log.jsonl."""
+
+    TENSORBOARD = "tensorboard"
+
+
+class Optimizer(StrEnum):
+    """AdamW, or Muon for everything that is a matrix."""
+
+    ADAMW = "adamw"
+    MUON = "muon"
+
+
+def _option(*names: str, text: str, **settings: Any) -> Any:
+    return typer.Option(*names, help=text, **settings)
+
+
+def _of_recipe(text: str) -> Any:
+    return typer.Option(help=text, show_default="the recipe's")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions:
+    """What a user most often changes of a training; None is the recipe's value."""
+
+    recipe: Annotated[Recipe, _option(text="Settings that no option changes.")] = Recipe.DRIVING
+    steps: Annotated[int | None, _of_recipe("Optimiser steps.")] = None
+    batch_size: Annotated[int | None, _of_recipe("Items a step and process.")] = None
+    accumulation: Annotated[int, _option(text="Batches whose gradients make one step.")] = 1
+    seed: Seed = 0
+    dtype: Dtype = "auto"
+    optimizer: Annotated[Optimizer | None, _of_recipe("How weights are updated.")] = None
+    learning_rate: Annotated[float | None, _of_recipe("Of AdamW.")] = None
+    muon_learning_rate: Annotated[float | None, _of_recipe("Of Muon.")] = None
+    weight: Annotated[
+        list[str] | None,
+        _option("--weight", text="Share of draws from clips whose id begins so; repeatable.", metavar="NAME=FRACTION"),
+    ] = None
+    workers: Annotated[int, _option(text="Processes that load data.")] = 0
+    checkpoint_minutes: Annotated[float, _option(text="Time between checkpoints.")] = 3.0
+    preview_steps: Annotated[int | None, _of_recipe("Steps between sample sheets, 0 for none.")] = None
+    report_to: Annotated[ReportTo | None, _option(text="Log there too.")] = None
+    threads: Threads = None
+    dry_run: Annotated[bool, _option("--dry-run", text="Print the settings and stop.")] = False
+
+
+def takes_training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """``command(..., options)`` as one that typer sees with an option per field of ``TrainingOptions``."""
+    own = [parameter for parameter in inspect.signature(command).parameters.values() if parameter.name != "options"]
+    shared = [
+        inspect.Parameter(
+            field.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=inspect.Parameter.empty if field.default is MISSING else field.default,
+            annotation=field.type,
+        )
+        for field in fields(TrainingOptions)
+    ]
+
+    @functools.wraps(command)
+    def wrapped(**given: Any) -> None:
+        options = TrainingOptions(**{parameter.name: given.pop(parameter.name) for parameter in shared})
+        command(**given, options=options)
+
+    parameters = [*(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own), *shared]
+    wrapped.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
+    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return wrapped

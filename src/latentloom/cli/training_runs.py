@@ -1,0 +1,234 @@
+"""What the options of ``train`` become: settings, networks to begin with, a run with progress, and a model folder.
+
+Imported by the commands when they run: it imports torch, diffusers and transformers.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import torch
+from diffusers import AutoencoderKL
+
+from latentloom.align import TemporalLayers, check_transfer
+from latentloom.cli.options import parsed_weights
+from latentloom.cli.progress import progress
+from latentloom.cli.training_options import Recipe, TrainingOptions
+from latentloom.data.clips import clip_windows
+from latentloom.data.latents import LatentCache
+from latentloom.data.manifest import Dataset
+from latentloom.layers.layer_set import LayerSet
+from latentloom.models.image_ldm import ImageLDM
+from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
+from latentloom.recipes import driving, tiny
+from latentloom.stack import Stack, StackInfo
+from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
+from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
+from latentloom.training.image import ImageTraining, fill_cache, train_image
+from latentloom.training.loop import Progress
+from latentloom.training.temporal import TemporalTraining, train_temporal
+
+Config = TypeVar("Config", AutoencoderTraining, ImageTraining, TemporalTraining)
+GUIDANCE, SAMPLING_STEPS = 2.0, 25  # of stacks trained from nothing: what drive-small's trial found (docs/log.md)
+
+
+def autoencoder_config(options: TrainingOptions, *, decoder_only: bool) -> AutoencoderTraining:
+    """The recipe's settings with the user's in their place."""
+    if options.recipe is Recipe.TINY:
+        config = tiny.autoencoder()
+        config = replace(config, adversarial_start=0, train_encoder=False) if decoder_only else config
+    else:
+        config = driving.decoder_texture() if decoder_only else driving.autoencoder()
+    return changed(config, options)
+
+
+def image_config(options: TrainingOptions) -> ImageTraining:
+    """The recipe's settings with the user's in their place."""
+    return changed(tiny.image() if options.recipe is Recipe.TINY else driving.image(), options)
+
+
+def temporal_config(options: TrainingOptions, *, num_frames: int | None, fps: float | None) -> TemporalTraining:
+    """The recipe's settings with the user's in their place."""
+    config = tiny.temporal() if options.recipe is Recipe.TINY else driving.temporal()
+    config = replace(config, **_given({"num_frames": num_frames, "fps": fps}))
+    check_count("frames", config.num_frames, MAX_FRAMES)
+    check_number("fps", config.fps, 1e-3, MAX_FPS)
+    return changed(config, options)
+
+
+def changed(config: Config, options: TrainingOptions) -> Config:
+    """``config`` with every option that was given in its place.
+
+    Raises:
+        ValueError: a number out of range, weights not of the form NAME=FRACTION, or TensorBoard is not installed.
+    """
+    _check_numbers(options)
+    if options.report_to and find_spec("tensorboard") is None:
+        raise ValueError("--report-to tensorboard needs the package tensorboard: pip install 'latentloom[train]'")
+    loop: dict[str, Any] = {
+        "accumulation": options.accumulation,
+        "seed": options.seed,
+        "workers": options.workers,
+        "checkpoint_minutes": options.checkpoint_minutes,
+        "tensorboard": options.report_to is not None,
+        "steps": options.steps,
+        "batch_size": options.batch_size,
+        "preview_steps": options.preview_steps,
+        "dtype": None if options.dtype == "auto" else options.dtype,
+    }
+    own: dict[str, Any] = {
+        "optimizer": options.optimizer and options.optimizer.value,
+        "learning_rate": options.learning_rate,
+        "muon_learning_rate": options.muon_learning_rate,
+        "source_weights": parsed_weights(options.weight or ()) or None,
+    }
+    return replace(config, loop=replace(config.loop, **_given(loop)), **_given(own))
+
+
+def shown(config: AutoencoderTraining | ImageTraining | TemporalTraining, options: TrainingOptions) -> bool:
+    """Print the settings where a dry run was asked for, and whether it was."""
+    if options.dry_run:
+        print(json.dumps(asdict(config), indent=2))
+    return options.dry_run
+
+
+def run_autoencoder(config: AutoencoderTraining, dataset: Path, output: Path, start: str | None) -> None:
+    """Train an autoencoder, from nothing or from another one."""
+    prepared = Dataset.load(dataset)
+    vae = None if start is None else load_vae(autoencoder_folder(start), torch.float32)
+    with training_progress("autoencoder") as report:
+        train_autoencoder(config, prepared, output, vae=vae, report=report)
+    print(f"done: {output / 'final'}")
+
+
+def run_image(
+    config: ImageTraining, dataset: Path, output: Path, *, autoencoder: str | None, start: str | None
+) -> None:
+    """Train an image model, new for an autoencoder or a stack's own further; write RUN/stack."""
+    prepared = Dataset.load(dataset)
+    if start is not None:
+        stack = Stack.load(start)
+        cache = cached_latents(prepared, stack.vae, vae_file(stack))
+        begin: dict[str, Any] = {"model": image_model(stack)}
+    else:
+        assert autoencoder is not None
+        folder = autoencoder_folder(autoencoder)
+        vae = load_vae(folder, torch.float32)
+        cache = cached_latents(prepared, vae, folder / DIFFUSERS_WEIGHTS)
+        info = StackInfo(
+            name=output.resolve().name,
+            size=prepared.size,
+            num_frames=1,
+            fps=1.0,
+            guidance_scale=GUIDANCE,
+            num_inference_steps=SAMPLING_STEPS,
+            note="An image model; `latentloom train temporal` makes it a video model.",
+        )
+        stack, begin = Stack(info, vae=vae), {"vae": vae}
+    with training_progress("image") as report:
+        model = train_image(config, prepared, cache, output, **begin, report=report)
+    members = {"unet": model.unet, "text_encoder": model.text_encoder}
+    if start is None:
+        members |= {"tokenizer": model.tokenizer, "scheduler": model.scheduler}
+    save_once(stack.replace(**members), output / "stack")
+
+
+def run_temporal(config: TemporalTraining, dataset: Path, output: Path, source: str, *, text: bool) -> None:
+    """Train temporal layers, the stack's own further or new ones; write RUN/stack."""
+    prepared = Dataset.load(dataset)
+    clip_windows(prepared, config.num_frames, config.fps)  # refuses clips that are too short before any work
+    stack = Stack.load(source)
+    layers = starting_layers(stack, LayerSet.text() if text else LayerSet.driving(), config.loop.seed)
+    cache = cached_latents(prepared, stack.vae, vae_file(stack))
+    with training_progress("temporal") as report:
+        layers = train_temporal(config, layers, image_model(stack), prepared, cache, output, report=report)
+    info = replace(stack.info, name=output.resolve().name, num_frames=config.num_frames, fps=config.fps)
+    save_once(stack.replace(info, temporal={"keyframes": layers}), output / "stack")
+
+
+def starting_layers(stack: Stack, layer_set: LayerSet, seed: int) -> TemporalLayers:
+    """The stack's own temporal layers, or new ones, drawn from ``seed``, where it has none."""
+    layers = stack.keyframe_layers
+    if layers is None:
+        torch.manual_seed(seed)
+        layers = TemporalLayers.for_network(stack.unet, layer_set)
+    check_transfer(layers, stack.unet)
+    return layers
+
+
+def image_model(stack: Stack) -> ImageLDM:
+    """The image side of a stack, all of it loaded."""
+    return ImageLDM(
+        vae=stack.vae,
+        unet=stack.unet,
+        text_encoder=stack.text_encoder,
+        tokenizer=stack.tokenizer,
+        scheduler=cast(Any, stack.scheduler),  # any scheduler that states its noise schedule serves training
+    )
+
+
+def vae_file(stack: Stack) -> Path:
+    """The file whose checksum names the latents of this stack's autoencoder."""
+    assert stack.folder is not None
+    return stack.folder / "vae" / DIFFUSERS_WEIGHTS
+
+
+def autoencoder_folder(source: str) -> Path:
+    """The folder of the autoencoder in a run (``final``), a stack (``vae``), or itself.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for folder in (Path(source) / "final", Path(source) / "vae", Path(source)):
+        if (folder / DIFFUSERS_WEIGHTS).is_file():
+            return folder
+    raise ValueError(
+        f"{source} holds no autoencoder: expected a folder with {DIFFUSERS_WEIGHTS}, a finished run of"
+        " `latentloom train autoencoder`, or a stack"
+    )
+
+
+def cached_latents(dataset: Dataset, vae: AutoencoderKL, weights: Path) -> LatentCache:
+    """The latents of every frame, encoded now where they are missing, with progress."""
+    with progress("latents") as advance:
+        return fill_cache(dataset, vae.requires_grad_(False), weights, advance)
+
+
+@contextmanager
+def training_progress(title: str) -> Iterator[Callable[[Progress], None]]:
+    """``progress`` for the reports of a training loop."""
+    with progress(title) as advance:
+
+        def report(state: Progress) -> None:
+            note = f"loss {state.values['loss']:.4f}, {state.values['seconds']:.2f} s a step"
+            advance(state.step, state.steps, note)
+
+        yield report
+
+
+def save_once(stack: Stack, folder: Path) -> None:
+    """Write the model folder unless an earlier, equal run has; it is only ever there as a whole."""
+    if not (folder / "stack.json").is_file():
+        stack.save(folder)
+    print(f"done: {folder}")
+
+
+def _check_numbers(options: TrainingOptions) -> None:
+    for name in ("steps", "batch_size", "accumulation"):
+        if getattr(options, name) is not None:
+            check_count(name, getattr(options, name), 10**9)
+    check_number("seed", options.seed, 0, 2**63 - 1)
+    check_number("workers", options.workers, 0, 1024)
+    check_number("checkpoint_minutes", options.checkpoint_minutes, 0.0, 1e6)
+    check_number("preview_steps", options.preview_steps or 0, 0, 10**9)
+    for name in ("learning_rate", "muon_learning_rate"):
+        if getattr(options, name) is not None:
+            check_number(name, getattr(options, name), 0.0, 100.0)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
