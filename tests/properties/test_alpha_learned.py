@@ -66,3 +66,16 @@ def test_every_layer_has_a_gradient_at_step_0_and_every_tensor_moves_within_thre
 
 def has_gradient(layer: torch.nn.Module) -> bool:
     return any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in layer.parameters())
+
+
+@pytest.mark.parametrize("layer_set", LAYER_SETS)
+@pytest.mark.parametrize("gradients", [False, True])
+def test_bf16_autocast_over_fp32_weights_gives_nearly_the_same_video(layer_set, gradients):
+    video, inputs = awake_video(layer_set), clip_inputs()
+    exact = video(*inputs).sample
+    with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(gradients):
+        rounded = video(*inputs).sample.float()
+    assert (rounded - exact).norm() < 0.05 * exact.norm()
+    if gradients:
+        rounded.square().mean().backward()
+        assert all(has_gradient(layer) for layer in video.layers.layers.values())

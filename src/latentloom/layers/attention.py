@@ -132,9 +132,9 @@ class TemporalTransformer(nn.Module):
         pixels = z.unflatten(0, (-1, clip.num_frames)).transpose(1, 2)  # b n t c, a view
         positions = self.position(torch.arange(clip.num_frames, device=z.device, dtype=torch.float32))  # t c
         text = self._keys_values(clip)
-        share = self.mixing.temporal_share(clip)
+        share = self.mixing.temporal_share(clip).to(z.dtype)  # under autocast weights and features differ in dtype
         chunks = [
-            torch.lerp(chunk, self._align(chunk, positions, text), share).transpose(1, 2)  # b t n c
+            torch.lerp(chunk, self._align(chunk, positions, text).to(z.dtype), share).transpose(1, 2)  # b t n c
             for chunk in pixels.split(self._chunk_size(pixels), dim=1)
         ]
         return (chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=2)).reshape(z.shape)
