@@ -10,10 +10,11 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from PIL import Image
 from tests.data.films import LOSSLESS, film, numbers
 
 from latentloom.data import containers, decoding
-from latentloom.data.video import VideoError, read_video
+from latentloom.data.video import VideoError, read_image, read_video
 
 
 def noise(number):
@@ -78,10 +79,10 @@ def test_a_cut_file_is_refused_wherever_it_was_cut(tmp_path, name, codec, pix_fm
     assert "truncated" in reason or "not an MP4" in reason
 
 
-def with_index_first(path):
+def with_index_first(path, codec="libx264"):
     """A film whose index stands before its frames, so that a cut takes only frames away."""
     with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
-        stream = container.add_stream("libx264", rate=25, options=LOSSLESS)
+        stream = container.add_stream(codec, rate=25, options=LOSSLESS if codec == "libx264" else {})
         stream.width, stream.height, stream.pix_fmt = 64, 32, "yuv420p"
         for index in range(20):
             frame = av.VideoFrame.from_ndarray(noise(index))
@@ -91,8 +92,9 @@ def with_index_first(path):
     return path.read_bytes()
 
 
-def test_a_cut_that_the_boxes_hide_is_found_by_decoding(tmp_path):
-    content = with_index_first(tmp_path / "a.mp4")
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4", "mpeg2video"])
+def test_a_cut_that_the_boxes_hide_is_found_by_decoding(tmp_path, codec):
+    content = with_index_first(tmp_path / "a.mp4", codec)
     start = content.index(b"mdat") - 4
     cut = content[: int(len(content) * 0.7)]
     cut = cut[:start] + (len(cut) - start).to_bytes(4, "big") + cut[start + 4 :]
@@ -125,6 +127,12 @@ def test_frames_of_8192_by_8192_are_refused_from_the_header(tmp_path, monkeypatc
     path = film(tmp_path / "a.mp4", 1, draw=lambda number: frame, options={"preset": "ultrafast"})
     monkeypatch.setattr(decoding, "_frames", lambda *_: pytest.fail("frames were asked for"))
     assert "8192x8192 are beyond the limit" in refusal(path)
+
+
+def test_a_picture_of_8192_by_8192_is_refused_from_the_header(tmp_path):
+    Image.new("1", (8192, 8192)).save(tmp_path / "a.png")
+    with pytest.raises(VideoError, match=r"a\.png: .*8192x8192 is beyond the limit"):
+        read_image(tmp_path / "a.png")
 
 
 def test_a_million_frames_are_refused_from_the_header(tmp_path):
@@ -215,9 +223,12 @@ def test_a_video_that_points_at_another_file_for_its_frames_does_not_get_it(tmp_
     assert numbers(frames) == [0, 1, 2]  # read from the file itself: the reference was ignored
 
 
-def test_a_file_asking_to_open_another_is_refused():
+def test_whatever_a_decoder_asks_to_open_is_refused(tmp_path, monkeypatch):
+    path, given, really_open = film(tmp_path / "a.mp4", 3), {}, av.open
+    monkeypatch.setattr(av, "open", lambda file, **keywords: given.update(keywords) or really_open(file, **keywords))
+    read_video(path)
     with pytest.raises(PermissionError, match="asks to open"):
-        decoding._refuse_io("http://127.0.0.1/", 0, {})
+        given["io_open"]("http://127.0.0.1/", 0, {})
 
 
 NAMES = [
