@@ -115,7 +115,7 @@ class ImageTask:
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
         """Twelve samples under captions spread over the set, and the loss on held-out frames."""
-        captions = self.dataset.captions
+        captions = self.dataset.captions or [""]
         chosen = [captions[i * len(captions) // 12] for i in range(12)]
         pixels = sample_images(self.model, chosen, self.dataset.size, generator=generator)
         contact_sheet(pixels, path, columns=4, labels=chosen)
