@@ -12,7 +12,7 @@ from latentloom.training.loop import Loop, LoopConfig, Player
 from latentloom.training.optimizer import build_optimizers
 from latentloom.training.order import Draw
 
-CONFIG = LoopConfig(steps=60, batch_size=4, seed=5, dtype="fp32", checkpoint_steps=1, log_steps=1)
+CONFIG = LoopConfig(steps=60, batch_size=4, seed=5, dtype="fp32", checkpoint_steps=5, log_steps=1)
 
 
 class Objective(nn.Module):

@@ -43,7 +43,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, list
 
 
 def test_three_kills_leave_no_trace(tmp_path: Path, uninterrupted: tuple[bytes, list[tuple[int, float]]]) -> None:
-    for step, delay in ((3, 0.005), (17, 0.011), (40, 0.023)):
+    for step, delay in ((5, 0.005), (20, 0.011), (40, 0.023)):
         kill_after_step(tmp_path, step, delay)
     tensors, losses = finish(tmp_path)
     assert tensors == uninterrupted[0]

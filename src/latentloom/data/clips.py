@@ -95,7 +95,7 @@ def source_weights(dataset: Dataset, records: Sequence[int], weights: dict[str, 
     Raises:
         ValueError: weights are negative or exceed 1 in sum, or a prefix names no item.
     """
-    if any(weight < 0 for weight in weights.values()) or sum(weights.values()) > 1:
+    if any(weight < 0 for weight in weights.values()) or sum(weights.values()) > 1 + 1e-9:
         raise ValueError(f"source weights {weights}: expected fractions >= 0 with a sum of at most 1")
     groups = [_group(dataset.records[record].id, weights) for record in records]
     counts = {name: groups.count(name) for name in {*weights, None}}

@@ -24,6 +24,7 @@ from latentloom.diffusion.schedule import NoiseSchedule, noise_scheduler
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.image_ldm import DenoiserSpec, ImageLDM
 from latentloom.models.text import encode_text, text_encoder, train_tokenizer
+from latentloom.precision import preferred_dtype
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.training.checkpoint import digest_of
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
@@ -156,9 +157,14 @@ def fill_cache(
     dataset: Dataset, vae: AutoencoderKL, vae_file: Path, progress: Callable[[int, int], None] | None = None
 ) -> LatentCache:
     """The latents of every frame under ``vae``, whose weights file names the cache; encoded now where missing."""
-    autoencoder = VideoAutoencoder(vae)
+    autoencoder, dtype = VideoAutoencoder(vae), preferred_dtype(vae.device)
+
+    def encode(frames: Tensor) -> Tensor:
+        with torch.autocast(vae.device.type, dtype, enabled=dtype != torch.float32):
+            return autoencoder.encode(from_pixels(frames)[None].to(vae.device))[0].cpu()
+
     cache = LatentCache(dataset, digest_of(vae_file)[:16])
-    cache.fill(lambda frames: autoencoder.encode(from_pixels(frames)[None])[0], progress=progress)
+    cache.fill(encode, progress=progress)
     return cache
 
 
