@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from tests.small_networks import awake, awake_video, clip_inputs, small_unet, small_vae
 from torch import Tensor
@@ -292,6 +293,22 @@ def test_mixing_parameters_are_the_alphas_one_per_layer():
     assert len(logits) == len(layers.sites)
     assert all(logit.shape == (1,) and logit.item() == 0.0 for logit in logits)
     assert {id(logit) for logit in logits} < {id(parameter) for parameter in layers.parameters()}
+
+
+def test_lora_on_the_network_keeps_its_names_and_trains_beside_attached_layers():
+    stock, video = small_unet(), awake_video()
+    lora = LoraConfig(r=2, target_modules=["to_q", "conv1"])
+    stock.add_adapter(lora)
+    video.network.add_adapter(lora)
+    assert list(video.network.state_dict()) == list(stock.state_dict())
+    before = output(video)
+    output(video).square().mean().backward()
+    with torch.no_grad():
+        for name, parameter in video.network.named_parameters():
+            if "lora" in name:
+                parameter.add_(0.1)
+    assert not torch.allclose(output(video), before, atol=1e-4)
+    assert any(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in video.network.parameters())
 
 
 # The decoder
