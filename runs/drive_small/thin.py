@@ -2,8 +2,8 @@
 
     python runs/drive_small/thin.py work/footage -o work/clips --fps 6.5
 
-Expected: 15,000 of 26,000 frames, a minute, no GPU. The simulator recorded 7 to 14 frames a second and clips are trained
-at 5 to 8, so the frames between would be encoded and never seen. The same command continues an interrupted run.
+Expected: 19,628 of 26,092 frames, ten seconds, no GPU. The simulator recorded 7 to 14 frames a second and clips are
+trained at 5 to 8, so the frames between would be encoded and never seen. The same command continues an interrupted run.
 """
 
 import argparse

@@ -2,9 +2,10 @@
 
     python runs/drive_small/world.py -o work/footage --scenes 120
 
-Expected: one record of 40 frames at 7 fps per scene (every twentieth held out), 128x256, about 25 frames a second on one
-core, no GPU. The same command continues an interrupted run; a larger ``--scenes`` adds scenes and changes none. Captions
-use the words and the order of the footage's. `steering` is -1 (full left) to 1, `speed` in m/s, `vehicles` a count.
+Expected: one record of 40 frames at 7 fps per scene (every twentieth held out), 128x256, about 40 frames a second on
+one core, no GPU. The same command continues an interrupted run; a larger ``--scenes`` adds scenes and changes none.
+Captions use the words and the order of the footage's. `steering` is -1 (full left) to 1, `speed` in m/s, `vehicles` a
+count.
 """
 
 import argparse

@@ -40,8 +40,8 @@ class Caption:
 class ClipRecord:
     """One clip of a dataset.
 
-    ``fps`` is the mean rate; ``times`` the seconds of each frame where the rate is uneven. ``labels`` hold one number per
-    frame. ``contiguous`` is False for a set of stills kept in one file: images, never video.
+    ``fps`` is the mean rate; ``times`` the seconds of each frame where the rate is uneven. ``labels`` hold one number
+    per frame. ``contiguous`` is False for a set of stills kept in one file: images, never video.
     """
 
     id: str

@@ -5,9 +5,12 @@ statistics into its weights. The temporal decoder (Sec. 3.1.1) attaches its laye
 """
 
 from dataclasses import dataclass
+from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL
+from diffusers.models.autoencoders.vae import DecoderOutput, DiagonalGaussianDistribution
+from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -26,16 +29,29 @@ class AutoencoderSpec:
     def build(self, size: tuple[int, int]) -> AutoencoderKL:
         """A freshly initialised autoencoder; ``size`` (height, width in pixels) is only recorded."""
         levels = len(self.widths)
+        types: dict[str, Any] = {  # diffusers annotates these as tuples of one
+            "down_block_types": ("DownEncoderBlock2D",) * levels,
+            "up_block_types": ("UpDecoderBlock2D",) * levels,
+            "block_out_channels": self.widths,
+        }
         return AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-            block_out_channels=self.widths,
+            **types,
             layers_per_block=self.layers_per_block,
             latent_channels=self.latent_channels,
             norm_num_groups=self.norm_groups,
             sample_size=max(size),
             scaling_factor=1.0,
         )
+
+
+def posterior(vae: AutoencoderKL, images: Float[Tensor, "n 3 H W"]) -> DiagonalGaussianDistribution:
+    """The distribution of latents ``n c h w`` of each image."""
+    return cast(AutoencoderKLOutput, vae.encode(images)).latent_dist
+
+
+def decode_images(vae: AutoencoderKL, latents: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 3 H W"]:
+    """Latents, as the network takes them (unscaled), to images in about [-1, 1]."""
+    return cast(DecoderOutput, vae.decode(cast(torch.FloatTensor, latents))).sample
 
 
 class VideoAutoencoder(nn.Module):
@@ -51,7 +67,12 @@ class VideoAutoencoder(nn.Module):
     @property
     def factor(self) -> int:
         """Pixels per latent position along each side, f in the paper."""
-        return 2 ** (len(self.vae.config.block_out_channels) - 1)
+        return 2 ** (len(self.vae.config["block_out_channels"]) - 1)
+
+    @property
+    def latent_channels(self) -> int:
+        """Channels per latent position."""
+        return self.vae.config["latent_channels"]
 
     @torch.no_grad()
     def encode(self, frames: Float[Tensor, "b t 3 H W"], chunk_size: int = 16) -> Float[Tensor, "b t c h w"]:
@@ -64,8 +85,8 @@ class VideoAutoencoder(nn.Module):
         if height % self.factor or width % self.factor:
             raise ValueError(f"frames of {height}x{width} pixels: both sides must be multiples of {self.factor}")
         images = fold_frames(frames).to(self.vae.dtype)
-        latents = [self.vae.encode(chunk).latent_dist.mode() for chunk in images.split(chunk_size)]
-        return unfold_frames(torch.cat(latents) * self.vae.config.scaling_factor, frames.shape[1])
+        latents = [posterior(self.vae, chunk).mode() for chunk in images.split(chunk_size)]
+        return unfold_frames(torch.cat(latents) * self.vae.config["scaling_factor"], frames.shape[1])
 
     @torch.no_grad()
     def decode(self, latents: Float[Tensor, "b t c h w"], chunk_size: int | None = None) -> Float[Tensor, "b t 3 H W"]:
@@ -76,8 +97,8 @@ class VideoAutoencoder(nn.Module):
         """
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size {chunk_size}: expected at least 1 frame")
-        images = fold_frames(latents).to(self.vae.dtype) / self.vae.config.scaling_factor
-        frames = [self.vae.decode(chunk).sample for chunk in images.split(chunk_size or len(images))]
+        images = fold_frames(latents).to(self.vae.dtype) / self.vae.config["scaling_factor"]
+        frames = [decode_images(self.vae, chunk) for chunk in images.split(chunk_size or len(images))]
         return unfold_frames(torch.cat(frames), latents.shape[1])
 
 

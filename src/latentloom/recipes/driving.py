@@ -47,7 +47,9 @@ def image(
 ) -> ImageTraining:
     """A UNet of 9.4 million parameters with its text encoder, v-prediction, zero terminal SNR."""
     return ImageTraining(
-        loop=LoopConfig(steps=steps, batch_size=batch_size, seed=seed, dtype=dtype, ema_decay=0.9995, preview_steps=500),
+        loop=LoopConfig(
+            steps=steps, batch_size=batch_size, seed=seed, dtype=dtype, ema_decay=0.9995, preview_steps=500
+        ),
         spec=DenoiserSpec(widths=(96, 128, 160), attention=(False, True, True)),
         source_weights=weights,
     )

@@ -13,7 +13,7 @@ def _loop(steps: int, seed: int) -> LoopConfig:
 
 
 def autoencoder(*, steps: int = 4, seed: int = 0) -> AutoencoderTraining:
-    """f = 8 and four channels, crops of 32x32, the discriminator from the third step on."""
+    """Factor 8 and four channels, crops of 32x32, the discriminator from the third step on."""
     spec = AutoencoderSpec(widths=(8, 8, 16, 16), latent_channels=4, norm_groups=4)
     return AutoencoderTraining(loop=_loop(steps, seed), spec=spec, crop=(32, 32), adversarial_start=2)
 

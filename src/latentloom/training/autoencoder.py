@@ -1,4 +1,4 @@
-"""Training of the image autoencoder: L1 + gradients + KL, then a patch discriminator for texture (paper, Sec. 3.3; LDM).
+"""Training of the image autoencoder: L1 + gradients + KL, then a patch discriminator (paper, Sec. 3.3; LDM).
 
 Two uses: from scratch, and with the encoder frozen (``train_encoder=False``), which sharpens the decoder of latents
 that a diffusion model was already trained on. Latents are normalised per channel at the end (`fold_statistics`).
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from latentloom.data.clips import image_items, source_weights
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
-from latentloom.models.autoencoder import AutoencoderSpec, fold_statistics
+from latentloom.models.autoencoder import AutoencoderSpec, decode_images, fold_statistics, posterior
 from latentloom.models.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
@@ -84,16 +84,16 @@ class Reconstruction(nn.Module):
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         real = from_pixels(batch["pixels"])
         with torch.set_grad_enabled(self.config.train_encoder and torch.is_grad_enabled()):
-            moments = self.vae.encode(real).latent_dist.parameters.float()  # a KL in bfloat16 loses its small terms
-            posterior = DiagonalGaussianDistribution(moments)
-            latents = posterior.sample(generator)
-        fake = self.vae.decode(latents).sample.float()
+            moments = posterior(self.vae, real).parameters.float()  # a KL in bfloat16 loses its small terms
+            spread = DiagonalGaussianDistribution(moments)
+            latents = spread.sample(generator)
+        fake = decode_images(self.vae, latents).float()
         pixel = F.l1_loss(fake, real)
         gradient = gradient_difference(fake, real)
         loss = pixel + self.config.gradient_weight * gradient
         logged = {"l1": pixel.item(), "gradient": gradient.item()}
         if self.config.train_encoder:
-            kl = posterior.kl().sum() / real.numel()
+            kl = spread.kl().sum() / real.numel()
             loss, logged["kl"] = loss + self.config.kl_weight * kl, kl.item()
         if self.adversary_plays:
             loss = loss + self._adversarial(loss, fake)
@@ -145,13 +145,14 @@ class AutoencoderTask:
                 frozen.requires_grad_(False)
         discriminator = PatchDiscriminator()
         self.reconstruction = Reconstruction(vae, discriminator, config)
-        rates = {"learning_rate": config.learning_rate, "muon_learning_rate": config.muon_learning_rate}
         self.players = [
             Player(
                 name="autoencoder",
                 objective=self.reconstruction,
                 trained=vae,
-                optimizers=build_optimizers(vae, config.optimizer, **rates),
+                optimizers=build_optimizers(
+                    vae, config.optimizer, config.learning_rate, muon_learning_rate=config.muon_learning_rate
+                ),
             ),
             Player(
                 name="discriminator",
@@ -186,7 +187,7 @@ class AutoencoderTask:
 def reconstruct(vae: AutoencoderKL, frames: Tensor) -> Tensor:
     """uint8 ``t h w 3`` through the autoencoder (posterior mean) and back."""
     return torch.cat(
-        [to_pixels(vae.decode(vae.encode(from_pixels(chunk)).latent_dist.mode()).sample) for chunk in frames.split(8)]
+        [to_pixels(decode_images(vae, posterior(vae, from_pixels(chunk)).mode())) for chunk in frames.split(8)]
     )
 
 
@@ -233,5 +234,5 @@ def latent_statistics(vae: AutoencoderKL, dataset: Dataset, count: int = 512) ->
     places = image_items(dataset)
     chosen = [places[i * len(places) // count] for i in range(min(count, len(places)))]
     frames = torch.cat([dataset.frames(dataset.records[record], [frame]) for record, frame in chosen])
-    latents = torch.cat([vae.encode(from_pixels(chunk)).latent_dist.mode() for chunk in frames.split(8)])
+    latents = torch.cat([posterior(vae, from_pixels(chunk)).mode() for chunk in frames.split(8)])
     return latents.mean((0, 2, 3)), latents.std((0, 2, 3))

@@ -45,7 +45,11 @@ def save_checkpoint(folder: Path, step: int, tensors: Tensors, state: Mapping[st
         ValueError: a floating-point tensor holds NaN or infinity: nothing is written.
         OSError: the disk refuses (full, read-only); older checkpoints are untouched.
     """
-    flat = {f"{group}/{name}": tensor.detach().contiguous() for group in tensors for name, tensor in tensors[group].items()}
+    flat = {
+        f"{group}/{name}": tensor.detach().contiguous()
+        for group, members in tensors.items()
+        for name, tensor in members.items()
+    }
     bad = [name for name, tensor in flat.items() if tensor.is_floating_point() and not torch.isfinite(tensor).all()]
     if bad:
         raise ValueError(f"refusing to save NaN or infinity in {', '.join(bad[:5])} at step {step}")

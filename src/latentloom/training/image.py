@@ -20,7 +20,7 @@ from latentloom.data.sheets import contact_sheet
 from latentloom.diffusion.guidance import with_text_guidance
 from latentloom.diffusion.objective import add_noise, diffusion_loss, sample_timesteps, target
 from latentloom.diffusion.sampler import denoise
-from latentloom.diffusion.schedule import NoiseSchedule, noise_scheduler
+from latentloom.diffusion.schedule import NoiseSchedule, PredictionType, noise_scheduler
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.image_ldm import DenoiserSpec, ImageLDM
 from latentloom.models.text import encode_text, text_encoder, train_tokenizer
@@ -41,7 +41,7 @@ class ImageTraining:
     spec: DenoiserSpec
     text_width: int = 128
     max_length: int = 32
-    prediction_type: str = "v_prediction"
+    prediction_type: PredictionType = "v_prediction"
     zero_terminal_snr: bool = True
     optimizer: str = "muon"
     learning_rate: float = 1e-3
@@ -80,7 +80,7 @@ class ImageObjective(nn.Module):
         self.unet, self.text_encoder = model.unet, model.text_encoder
         self.tokenizer, self.config = model.tokenizer, config
         self.schedule = NoiseSchedule.from_scheduler(model.scheduler)
-        self.prediction_type = model.scheduler.config.prediction_type
+        self.prediction_type = model.scheduler.config["prediction_type"]
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         latents = batch["latents"]
@@ -103,8 +103,9 @@ class ImageTask:
         trained = nn.ModuleDict({"unet": model.unet, "text_encoder": model.text_encoder})
         trained.requires_grad_(True)
         self.objective = ImageObjective(model, config)
-        rates = {"learning_rate": config.learning_rate, "muon_learning_rate": config.muon_learning_rate}
-        optimizers = build_optimizers(trained, config.optimizer, **rates)
+        optimizers = build_optimizers(
+            trained, config.optimizer, config.learning_rate, muon_learning_rate=config.muon_learning_rate
+        )
         self.players = [Player(name="image", objective=self.objective, trained=trained, optimizers=optimizers)]
         self.items = LatentImages(dataset, cache, config.caption_dropout)
         records = [record for record, _ in self.items.places]
@@ -144,13 +145,14 @@ def sample_images(
 ) -> Tensor:
     """One image per caption, uint8 ``b h w 3``; guidance 2."""
     empty, text = encode_text(model.tokenizer, model.text_encoder, ["" for _ in captions] + captions).chunk(2)
-    factor = 2 ** (len(model.vae.config.block_out_channels) - 1)
-    shape = (len(captions), model.vae.config.latent_channels, size[0] // factor, size[1] // factor)
+    autoencoder = VideoAutoencoder(model.vae)
+    rows, columns = size[0] // autoencoder.factor, size[1] // autoencoder.factor
+    shape = (len(captions), autoencoder.latent_channels, rows, columns)
     noise = torch.randn(shape, generator=generator)
 
     predict = with_text_guidance(lambda z, t, c: model.unet(z, t, c).sample, empty, text, 2.0)
     latents = denoise(predict, noise, model.scheduler, steps)
-    return to_pixels(VideoAutoencoder(model.vae).decode(latents[None], chunk_size=4)[0])
+    return to_pixels(autoencoder.decode(latents[None], chunk_size=4)[0])
 
 
 def fill_cache(
@@ -172,11 +174,11 @@ def new_image_model(config: ImageTraining, dataset: Dataset, vae: AutoencoderKL)
     """An untrained image model whose vocabulary is the words of the dataset's captions."""
     torch.manual_seed(config.loop.seed)
     tokenizer = train_tokenizer(dataset.captions, config.max_length)
-    factor = 2 ** (len(vae.config.block_out_channels) - 1)
-    latent_size = dataset.size[0] // factor, dataset.size[1] // factor
+    autoencoder = VideoAutoencoder(vae)
+    latent_size = dataset.size[0] // autoencoder.factor, dataset.size[1] // autoencoder.factor
     return ImageLDM(
         vae=vae,
-        unet=config.spec.build(latent_size, vae.config.latent_channels, config.text_width),
+        unet=config.spec.build(latent_size, autoencoder.latent_channels, config.text_width),
         text_encoder=text_encoder(len(tokenizer), max_length=config.max_length, width=config.text_width),
         tokenizer=tokenizer,
         scheduler=noise_scheduler(config.prediction_type, config.zero_terminal_snr),

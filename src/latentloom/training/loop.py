@@ -134,7 +134,7 @@ class Loop:
     """One run of a task in a folder. `run` returns when ``config.steps`` are done; the averages are in the networks."""
 
     def __init__(self, task: Task, config: LoopConfig, output: Path, report: Callable[[Progress], None] | None = None):
-        dtype = preferred_dtype(name=config.dtype) if not torch.cuda.is_available() else preferred_dtype("cuda", config.dtype)
+        dtype = preferred_dtype("cuda" if torch.cuda.is_available() else "cpu", config.dtype)
         self.task, self.config, self.output, self.report = task, config, output, report
         self.accelerator = Accelerator(mixed_precision="bf16" if dtype == torch.bfloat16 else "no")
         self.objectives = {p.name: self.accelerator.prepare(p.objective) for p in task.players}
@@ -181,7 +181,12 @@ class Loop:
         per_step = config.accumulation
         share = (self.accelerator.process_index, self.accelerator.num_processes)
         stream = batches(
-            self.task.items, self.order, self.step * per_step, config.steps * per_step, workers=config.workers, share=share
+            self.task.items,
+            self.order,
+            self.step * per_step,
+            config.steps * per_step,
+            workers=config.workers,
+            share=share,
         )
         while self.step < config.steps:
             began = time.process_time(), time.perf_counter()
@@ -276,7 +281,7 @@ class Loop:
     def _tensors(self) -> dict[str, dict[str, Tensor]]:
         tensors: dict[str, dict[str, Tensor]] = {}
         for player in self.task.players:
-            trained = {n: p for n, p in player.trained.named_parameters() if p.requires_grad}
+            trained: dict[str, Tensor] = {n: p for n, p in player.trained.named_parameters() if p.requires_grad}
             tensors[f"{player.name}.weights"] = trained
             if player.average:
                 shadows = self.averages[player.name].shadow_params

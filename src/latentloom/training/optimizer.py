@@ -1,9 +1,9 @@
 """The optimisers of the recipes: AdamW, and Muon for every weight that is a matrix in disguise.
 
-Muon (Jordan et al. 2024) replaces the momentum of a matrix by its nearest semi-orthogonal matrix, so that all directions
-of a layer learn at one rate. It was worth 3 dB in the autoencoder at equal time (docs/log.md). ``torch.optim.Muon``
-takes two-dimensional weights only and always orthogonalises in bfloat16, which hangs a CPU without it: hence this one,
-which flattens convolutions, works on all weights of one shape at once and takes the dtype from the machine.
+Muon (Jordan et al. 2024) replaces the momentum of a matrix by its nearest semi-orthogonal matrix, so that all
+directions of a layer learn at one rate. It was worth 3 dB in the autoencoder at equal time (docs/log.md).
+``torch.optim.Muon`` takes two-dimensional weights only and always orthogonalises in bfloat16, which hangs a CPU without
+it: hence this one, which flattens convolutions, works on all weights of one shape at once and asks the machine.
 """
 
 from collections import defaultdict
@@ -56,8 +56,9 @@ class Muon(Optimizer):
             state = self.state[weight]
             if not state:
                 state["momentum"] = torch.zeros_like(weight)
+            assert weight.grad is not None
             state["momentum"].lerp_(weight.grad, 1 - group["momentum"])
-            updates.append(torch.lerp(weight.grad, state["momentum"], group["momentum"]).view(shape))
+            updates.append(weight.grad.lerp(state["momentum"], group["momentum"]).view(shape))
         rate = group["lr"] * max(1, shape[0] / shape[1]) ** 0.5
         for weight, update in zip(weights, orthogonalise(torch.stack(updates)), strict=True):
             weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view_as(weight), alpha=-rate)

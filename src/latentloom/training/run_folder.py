@@ -53,21 +53,31 @@ def locked(folder: Path) -> Iterator[None]:
 def _owner(lock: Path) -> int | None:
     """The living process that holds ``lock``, or None."""
     try:
-        pid, started = lock.read_text().split()
-        os.kill(int(pid), 0)
-    except PermissionError:
-        return int(pid)
-    except (ValueError, OSError):
+        number, started = lock.read_text().split()
+        pid = int(number)
+    except (OSError, ValueError):
         return None
-    return int(pid) if _started(int(pid)) == started else None
+    return pid if _started(pid) == started else None
 
 
-def _started(pid: int) -> str:
-    """When a process started, so that a reused number is not taken for the old owner ("?" where unknown)."""
+def _started(pid: int) -> str | None:
+    """When a process started, so that a reused number is not taken for the old owner; None where there is none."""
+    if not Path("/proc/self").exists():
+        return "?" if _alive(pid) else None
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except (OSError, IndexError):
-        return "?"
+    except OSError:
+        return None
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except PermissionError:  # alive, and somebody else's
+        return True
+    except OSError:
+        return False
+    return True
 
 
 def provenance() -> dict[str, Any]:
@@ -96,7 +106,9 @@ def agree_on_config(folder: Path, config: Mapping[str, Any]) -> None:
         if previous.get(key) != config.get(key)
     ]
     if differing:
-        raise ValueError(f"{folder} was begun with other settings: {'; '.join(differing)}; choose another output folder")
+        raise ValueError(
+            f"{folder} was begun with other settings: {'; '.join(differing)}; choose another output folder"
+        )
 
 
 def resolved(settings: Mapping[str, Any], loop: Any) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Training of temporal layers on a frozen image model (paper, Sec. 3.1, Eq. 2).
 
-Clips of cached latents, one diffusion time per clip, captions encoded once. Only the temporal layers learn; every spatial
-tensor is bit-equal afterwards (tests/properties/test_frozen_spatial.py).
+Clips of cached latents, one diffusion time per clip, captions encoded once. Only the temporal layers learn; every
+spatial tensor is bit-equal afterwards (tests/training/test_stages_of_training.py).
 """
 
 from collections.abc import Callable, Mapping
@@ -94,7 +94,7 @@ class TemporalObjective(nn.Module):
         super().__init__()
         self.video, self.text, self.high_noise_bias = video, TextTable(model), high_noise_bias
         self.schedule = NoiseSchedule.from_scheduler(model.scheduler)
-        self.prediction_type = model.scheduler.config.prediction_type
+        self.prediction_type = model.scheduler.config["prediction_type"]
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         latents = batch["latents"]
