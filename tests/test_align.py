@@ -239,6 +239,25 @@ def test_a_file_cut_short_is_refused(tmp_path):
         TemporalLayers.from_pretrained(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"sites": 3},
+        {"sites": {"a": {"kind": "nonsense", "channels": 8}}},
+        {"sites": {"a": {"kind": "res_block"}}},
+        {"sites": {"a": {"kind": "res_block", "channels": 8, "num_groups": 3}}},
+        {"layer_set": [1]},
+        {"layer_set": {}},
+    ],
+)
+def test_a_config_that_describes_no_layers_is_refused(damage, tmp_path):
+    TemporalLayers.for_network(small_unet(), LayerSet.driving()).save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text()) | damage
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=r"expected a folder|num_groups|does not go with"):
+        TemporalLayers.from_pretrained(tmp_path)
+
+
 def test_a_folder_without_layers_is_refused(tmp_path):
     with pytest.raises(ValueError, match="expected a folder"):
         TemporalLayers.from_pretrained(tmp_path / "nothing")

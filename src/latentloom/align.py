@@ -78,10 +78,10 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         kwargs |= {"use_safetensors": True, "output_loading_info": True}
         try:
             layers, info = cast(Any, super().from_pretrained(folder, **kwargs))
-        except OSError as error:
+        except (OSError, TypeError, KeyError, AttributeError) as error:  # the last three: config.json of another make
+            reason = f"{type(error).__name__}: {error}".strip().splitlines()[0]
             raise ValueError(
-                f"no temporal layers can be read from {folder}: {str(error).strip().splitlines()[0]} "
-                "(expected a folder written by save_pretrained)"
+                f"no temporal layers can be read from {folder}, expected a folder written by save_pretrained ({reason})"
             ) from error
         _refuse(folder, "missing", info["missing_keys"])
         _refuse(folder, "unexpected", info["unexpected_keys"])
