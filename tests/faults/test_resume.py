@@ -22,7 +22,7 @@ def last_step(folder: Path) -> int:
 
 def kill_after_step(folder: Path, step: int, delay: float) -> None:
     process = start(folder)
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while last_step(folder) < step and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.002)
     time.sleep(delay)
@@ -31,7 +31,7 @@ def kill_after_step(folder: Path, step: int, delay: float) -> None:
 
 
 def finish(folder: Path) -> tuple[bytes, list[tuple[int, float]]]:
-    assert start(folder).wait(timeout=120) == 0
+    assert start(folder).wait(timeout=300) == 0
     newest = folder / "checkpoints" / "step-00000060"
     rows = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
     return (newest / "tensors.safetensors").read_bytes(), [(row["step"], row["loss"]) for row in rows]
