@@ -1,9 +1,9 @@
 """The trained parts -> the embedded stack: float16, named, with its model card.
 
-    python runs/drive_small/pack.py work/temporal/stack --decoder work/decoder/final -o src/latentloom/assets/drive_small
+    python runs/drive_small/pack.py work/temporal/stack --decoder work/decoder/final -o FOLDER
 
-Expected: about 36 MB in a few seconds. ``--decoder`` takes the decoder of an autoencoder whose encoder is bit-equal
-to the stack's: latents keep their meaning. Refuses anything else.
+Expected: about 36 MB in seconds; FOLDER is src/latentloom/assets/drive_small. ``--decoder`` takes the
+decoder of an autoencoder whose encoder is bit-equal to the stack's: latents keep their meaning. Refuses anything else.
 """
 
 import argparse

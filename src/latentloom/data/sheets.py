@@ -1,5 +1,6 @@
 """Contact sheets: the frames of a clip side by side in one picture, to be looked at. Not a player, not a plot."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 _GAP = 2
-_LABEL_LINES = 14
+_LINE = 12  # pixels
+_CHARACTER = 5.7  # pixels, of Pillow's own font on average
 
 
 def contact_sheet(
@@ -32,12 +34,13 @@ def contact_sheet(
     if labels is not None and len(labels) != num_frames:
         raise ValueError(f"{len(labels)} labels for {num_frames} frames; give one a frame")
     columns = min(columns or max(1, round((num_frames * height / width) ** 0.5)), num_frames)
-    row = height + _GAP + (_LABEL_LINES if labels else 0)
+    texts = [textwrap.wrap(label, max(1, int(width / _CHARACTER))) for label in labels or ()]
+    row = height + _GAP + max((len(text) for text in texts), default=0) * _LINE + (_GAP if labels else 0)
     sheet = Image.new("RGB", (columns * (width + _GAP) - _GAP, -(-num_frames // columns) * row - _GAP), "white")
     draw = ImageDraw.Draw(sheet)
     for index, frame in enumerate(np.asarray(frames)):
         left, top = index % columns * (width + _GAP), index // columns * row
         sheet.paste(Image.fromarray(frame), (left, top))
-        if labels:
-            draw.text((left + 2, top + height + 1), labels[index], fill="black")
+        for number, line in enumerate(texts[index] if labels else ()):
+            draw.text((left + 2, top + height + 1 + number * _LINE), line, fill="black")
     sheet.save(path)

@@ -1,0 +1,94 @@
+"""From the shared footage to the embedded stack `drive-small`: every command, in order; the same command continues.
+
+    python runs/drive_small/train.py ../shared/data -o work/drive_small            # about two and a half core-hours
+    python runs/drive_small/train.py ../shared/data -o work/twin --tiny            # the same path in minutes, of no use
+
+Hardware of the shipped weights: one core each of a two-core AMD EPYC (Zen 4, avx512_bf16), bf16, no GPU. Core-minutes:
+autoencoder 25, latents 12, image 36, temporal layers 30, decoder 25. Expected figures: docs/log.md and MODEL_CARD.md.
+The last step (`pack.py`) writes the folder that goes to src/latentloom/assets/drive_small.
+"""
+
+import argparse
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+PIXELS = {"lake": 0.40, "jungle": 0.12, "highway": 0.08, "night": 0.04, "city_gif": 0.02, "stills": 0.12, "world": 0.22}
+IMAGES = {
+    "lake": 0.28,
+    "jungle": 0.10,
+    "highway": 0.12,
+    "night": 0.05,
+    "city_gif": 0.02,
+    "stills": 0.11,
+    "real_garage": 0.02,
+    "world": 0.30,
+}
+CLIPS = {
+    "lake": 0.36,
+    "jungle": 0.12,
+    "highway": 0.14,
+    "night": 0.04,
+    "city_gif": 0.02,
+    "real_garage": 0.02,
+    "world": 0.30,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much of everything: the shipped stack, or its twin."""
+
+    scenes: int
+    autoencoder: int
+    image: int
+    temporal: int
+    decoder: int
+    recipe: str
+
+
+FULL = Size(scenes=260, autoencoder=1600, image=2500, temporal=800, decoder=1500, recipe="driving")
+TINY = Size(scenes=2, autoencoder=3, image=3, temporal=3, decoder=2, recipe="tiny")
+
+
+def python(script: str, *arguments: str | Path) -> None:
+    run(sys.executable, HERE / script, *arguments)
+
+
+def train(kind: str, steps: int, weights: dict[str, float], recipe: str, *arguments: str | Path) -> None:
+    shares = [word for name, share in weights.items() for word in ("--weight", f"{name}={share}")]
+    run("latentloom", "train", kind, *arguments, "--steps", str(steps), "--recipe", recipe, "--threads", "1", *shares)
+
+
+def run(*command: str | Path) -> None:
+    print("$", *command, flush=True)
+    subprocess.run([str(word) for word in command], check=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("shared", type=Path, help="the footage, ../shared/data")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--tiny", action="store_true")
+    arguments = parser.parse_args()
+    work, size = arguments.output, TINY if arguments.tiny else FULL
+    python("footage.py", arguments.shared, "-o", work / "footage")
+    python("world.py", "-o", work / "footage", "--scenes", str(size.scenes))
+    python("thin.py", work / "footage", "-o", work / "clips", "--fps", "6.5")
+    recipe = size.recipe
+    train("autoencoder", size.autoencoder, PIXELS, recipe, work / "footage", "-o", work / "autoencoder")
+    image = (work / "clips", "--autoencoder", work / "autoencoder", "-o", work / "image")
+    train("image", size.image, IMAGES, recipe, *image)
+    clips = (work / "clips", "--stack", work / "image" / "stack", "-o", work / "temporal")
+    train("temporal", size.temporal, CLIPS, recipe, *clips)
+    sharpen = (work / "footage", "--from", work / "autoencoder", "--decoder-only", "-o", work / "decoder")
+    train("autoencoder", size.decoder, PIXELS, recipe, *sharpen)
+    if not (work / "drive_small").exists():
+        decoder = ("--decoder", work / "decoder" / "final")
+        python("pack.py", work / "temporal" / "stack", *decoder, "-o", work / "drive_small")
+
+
+if __name__ == "__main__":
+    main()
