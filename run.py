@@ -27,7 +27,7 @@ VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 STATE = VENV / "latentloom.json"  # what is installed; "installing" while a set-up is under way
 PINS = (ROOT / "pyproject.toml", ROOT / "constraints.txt")
-EXTRAS = {"demo": (), "test": ("test", "train"), "check": ("dev",)}
+EXTRAS = {"demo": (), "test": ("test", "train"), "check": ("dev", "test", "train")}
 
 SOURCES = ("run.py", "src", "tests", "examples", "benchmarks", "runs")
 MAX_FILE_LINES = 400

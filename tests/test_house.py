@@ -124,6 +124,11 @@ def test_no_room_or_file_has_a_name_that_says_nothing():
     assert not names & {"utils", "util", "helpers", "helper", "misc", "common", "tools", "core", "base_utils"}
 
 
+def test_each_room_is_a_package_so_that_it_is_installed_and_linted():
+    bare = {path.parent for path in SOURCES if not (path.parent / "__init__.py").exists()}
+    assert [str(folder.relative_to(ROOT)) for folder in bare] == []
+
+
 def test_annotations_stay_real_objects_so_that_shapes_can_be_checked():
     assert [str(path) for path in SOURCES if "__future__" in set(imports(path))] == []
 
@@ -146,7 +151,7 @@ def test_each_dependency_is_pinned_in_the_tested_set_and_none_is_forbidden():
     wanted = {requirement_name(row) for rows in [project["dependencies"], *extras.values()] for row in rows}
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {requirement_name(line) for line in lines if line and not line.startswith("#")}
-    assert wanted - pinned - {"latentloom"} == set()
+    assert wanted - pinned == set()
     assert not (wanted | pinned) & {"torchvision", "torchcodec", "lpips", "torch-fidelity", "open-clip-torch", "timm"}
 
 
