@@ -51,6 +51,9 @@ def image(
             steps=steps, batch_size=batch_size, seed=seed, dtype=dtype, ema_decay=0.9995, preview_steps=500
         ),
         spec=DenoiserSpec(widths=(96, 128, 160), attention=(False, True, True)),
+        learning_rate=5e-4,
+        muon_learning_rate=0.01,
+        high_noise_bias=1.0,  # layout is learned last: texture was there after 300 steps, roads not after 1000
         source_weights=weights,
     )
 
