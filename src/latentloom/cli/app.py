@@ -28,12 +28,9 @@ app.command("inspect")(inspect.inspect)
 
 
 @app.callback()
-def root(
-    context: typer.Context,
-    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
-) -> None:
+def root(debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False) -> None:
     """Temporal layers woven into an image diffusion model: text and footage to video."""
-    context.obj["debug"] = debug
+    # --debug must count even where typer refuses the rest of the line: ``run`` reads it
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -45,11 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: list[str]) -> int:
     """Run one command and return the exit code; errors are told in one line on stderr."""
-    state = {"debug": False}
     try:
-        code = typer.main.get_command(app).main(arguments, prog_name="latentloom", standalone_mode=False, obj=state)
+        code = typer.main.get_command(app).main(arguments, prog_name="latentloom", standalone_mode=False)
     except BaseException as error:
-        return exit_code_of(error, debug=state["debug"])
+        return exit_code_of(error, debug=arguments[:1] == ["--debug"])
     return code if isinstance(code, int) else 0
 
 

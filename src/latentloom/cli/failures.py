@@ -31,7 +31,7 @@ def described(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; what is under its final name is complete", INTERRUPTED
     if show := getattr(error, "format_message", None):  # typer's usage errors; where their class lives has changed
-        return f"{show()} (see --help)" if show() else "", getattr(error, "exit_code", REFUSED)
+        return f"{show().rstrip('.')} (see --help)" if show() else "", getattr(error, "exit_code", REFUSED)
     if isinstance(error, ValueError):
         return str(error) or type(error).__name__, REFUSED
     if isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error):

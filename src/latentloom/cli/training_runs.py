@@ -135,6 +135,7 @@ def run_image(
     if start is None:
         members |= {"tokenizer": model.tokenizer, "scheduler": model.scheduler}
     save_once(stack.replace(**members), output / "stack")
+    print(f"done: {output / 'stack'}")
 
 
 def run_temporal(config: TemporalTraining, dataset: Path, output: Path, source: str, *, text: bool) -> None:
@@ -148,6 +149,7 @@ def run_temporal(config: TemporalTraining, dataset: Path, output: Path, source: 
         layers = train_temporal(config, layers, image_model(stack), prepared, cache, output, report=report)
     info = replace(stack.info, name=output.resolve().name, num_frames=config.num_frames, fps=config.fps)
     save_once(stack.replace(info, temporal={"keyframes": layers}), output / "stack")
+    print(f"done: {output / 'stack'}")
 
 
 def starting_layers(stack: Stack, layer_set: LayerSet, seed: int) -> TemporalLayers:
@@ -214,7 +216,6 @@ def save_once(stack: Stack, folder: Path) -> None:
     """Write the model folder unless an earlier, equal run has; it is only ever there as a whole."""
     if not (folder / "stack.json").is_file():
         stack.save(folder)
-    print(f"done: {folder}")
 
 
 def _check_numbers(options: TrainingOptions) -> None:
