@@ -21,12 +21,12 @@ if os.name != "posix":
     sys.exit("run.py sets up on Linux and macOS; elsewhere: pip install -c constraints.txt -e . && latentloom demo")
 
 import fcntl
+import tomllib
 
 ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 STATE = VENV / "latentloom.json"  # what is installed; "installing" while a set-up is under way
-PINS = (ROOT / "pyproject.toml", ROOT / "constraints.txt")
 EXTRAS = {"demo": (), "test": ("test", "train"), "check": ("dev", "test", "train")}
 
 SOURCES = ("run.py", "src", "tests", "examples", "benchmarks", "runs")
@@ -56,8 +56,11 @@ def write_state(state: dict) -> None:
 
 def wanted_state(extras: set[str]) -> dict:
     """The state in which ``extras`` are installed from today's pins, by this Python, in this folder."""
-    pins = hashlib.sha256(b"\0".join(path.read_bytes() for path in PINS)).hexdigest()
-    return {"root": str(ROOT), "python": sys.version.split()[0], "pins": pins, "extras": sorted(extras)}
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    package = {name: settings[name] for name in ("build-system", "project")}  # the linters' settings install nothing
+    pins = json.dumps(package) + (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    digest = hashlib.sha256(pins.encode()).hexdigest()
+    return {"root": str(ROOT), "python": sys.version.split()[0], "pins": digest, "extras": sorted(extras)}
 
 
 def is_ready(state: dict | None, wanted: dict) -> bool:

@@ -8,15 +8,16 @@ from pathlib import Path
 import pytest
 import run
 
+PROJECT = '[build-system]\nrequires = []\n[project]\nname = "one"\n'
+
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """An empty checkout: no environment, two small files of pins."""
-    pins = (tmp_path / "pyproject.toml", tmp_path / "constraints.txt")
-    for path in pins:
-        path.write_text("one\n")
+    (tmp_path / "pyproject.toml").write_text(PROJECT)
+    (tmp_path / "constraints.txt").write_text("one==1\n")
     environment = tmp_path / ".venv"
-    places = {"ROOT": tmp_path, "VENV": environment, "BIN": environment / "bin", "PINS": pins}
+    places = {"ROOT": tmp_path, "VENV": environment, "BIN": environment / "bin"}
     for name, value in {**places, "STATE": environment / "latentloom.json"}.items():
         monkeypatch.setattr(run, name, value)
     return tmp_path
@@ -65,11 +66,22 @@ def test_another_command_adds_its_extras_to_those_already_there(folder, commands
     assert sum("venv" in words for words in commands) == 1
 
 
-def test_changed_pins_install_again_into_the_same_environment(folder, commands):
+@pytest.mark.parametrize(
+    ("name", "text"), [("constraints.txt", "one==2\n"), ("pyproject.toml", PROJECT + 'dependencies = ["two"]\n')]
+)
+def test_changed_pins_install_again_into_the_same_environment(folder, commands, name, text):
     run.ensure_environment(())
-    (folder / "constraints.txt").write_text("two\n")
+    (folder / name).write_text(text)
     run.ensure_environment(())
     assert [words[2] for words in commands] == ["venv", "pip", "pip"]
+
+
+def test_settings_of_linters_install_nothing(folder, commands):
+    run.ensure_environment(())
+    commands.clear()
+    (folder / "pyproject.toml").write_text(PROJECT + "[tool.ruff]\nline-length = 120\n")
+    run.ensure_environment(())
+    assert commands == []
 
 
 def test_a_set_up_that_was_cut_short_is_done_again_from_nothing(folder, commands):
