@@ -1,7 +1,8 @@
 """Shapes of video tensors and the two conversions every room shares.
 
-Between rooms a video is ``b t c h w``; image networks take ``(b t) c h w`` (paper, Eq. 2: the spatial layers see a video
-as a batch of independent images). Pixels are uint8 ``... h w 3`` in files and float ``... 3 h w`` in [-1, 1] in networks.
+Between rooms a video is ``b t c h w``; image networks take ``(b t) c h w`` (paper, Eq. 2: the spatial layers see a
+video as a batch of independent images). Pixels are uint8 ``... h w 3`` in files and float ``... 3 h w`` in [-1, 1] in
+networks.
 """
 
 import torch
@@ -32,4 +33,5 @@ def from_pixels(pixels: UInt8[Tensor, "*n h w 3"]) -> Float[Tensor, "*n 3 h w"]:
 
 def to_pixels(frames: Float[Tensor, "*n 3 h w"]) -> UInt8[Tensor, "*n h w 3"]:
     """Float ``... 3 h w`` in [-1, 1] (clamped) to uint8 ``... h w 3`` in 0..255."""
-    return frames.detach().float().add(1.0).mul(127.5).round().clamp(0, 255).to(torch.uint8).movedim(-3, -1).contiguous()
+    levels = frames.detach().float().add(1.0).mul(127.5).round().clamp(0, 255)
+    return levels.to(torch.uint8).movedim(-3, -1).contiguous()

@@ -61,7 +61,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_with_a_warning(tmp_path: Pat
 
 def test_when_all_are_damaged_the_error_says_what_to_do(tmp_path: Path) -> None:
     (save(tmp_path, 1) / "state.json").write_text("{}")
-    with pytest.warns(UserWarning), pytest.raises(ValueError, match="remove the folder"):
+    with pytest.warns(UserWarning, match="falling back"), pytest.raises(ValueError, match="remove the folder"):
         load_latest(tmp_path)
 
 

@@ -59,7 +59,9 @@ class Task:
         return {"seen": 1.0}
 
 
-def run(folder: Path, config: LoopConfig = CONFIG, *, stop_at: int | None = None, poison: set[int] | None = None) -> Task:
+def run(
+    folder: Path, config: LoopConfig = CONFIG, *, stop_at: int | None = None, poison: set[int] | None = None
+) -> Task:
     task = Task(poison)
 
     def report(progress: Progress) -> None:

@@ -34,7 +34,7 @@ def with_loop(config: AutoencoderTraining, **changes: int) -> AutoencoderTrainin
 def test_the_autoencoder_learns_to_reconstruct_and_ends_with_unit_latents(dataset: Dataset, tmp_path: Path) -> None:
     config = replace(tiny.autoencoder(steps=40), adversarial_start=None)
     vae = train_autoencoder(config, dataset, tmp_path)
-    rows = [line for line in (tmp_path / "log.jsonl").read_text().splitlines()]
+    rows = (tmp_path / "log.jsonl").read_text().splitlines()
     first, last = (float(row.split('"l1": ')[1].split(",")[0]) for row in (rows[0], rows[-1]))
     assert last < 0.75 * first
     saved = AutoencoderKL.from_pretrained(tmp_path / "final")
@@ -75,7 +75,7 @@ def test_the_image_model_trains_unet_and_text_and_not_the_autoencoder(
     model = train_image(tiny.image(steps=6), dataset, cache, tmp_path, model=image_model)
     assert not unchanged(before[0], model.unet)
     words = unchanged(before[1], model.text_encoder)
-    assert "text_model.embeddings.token_embedding.weight" not in words and "embeddings.token_embedding.weight" not in words
+    assert not any(name.endswith("token_embedding.weight") for name in words)
     assert len(unchanged(before[2], model.vae)) == len(before[2])
 
 

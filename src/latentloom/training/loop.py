@@ -270,7 +270,8 @@ class Loop:
         folder = self.output / "samples"
         folder.mkdir(exist_ok=True)
         generator = torch.Generator(self.accelerator.device).manual_seed(self.config.seed)
-        values = self.task.preview(folder / f"step-{self.step:08d}.png", generator)
+        with self.accelerator.autocast():
+            values = self.task.preview(folder / f"step-{self.step:08d}.png", generator)
         for player in self.task.players:
             if player.average:
                 self.averages[player.name].restore(player.parameters)

@@ -40,7 +40,7 @@ class TemporalTraining:
     fps: float = 6.5
     optimizer: str = "muon"
     learning_rate: float = 1e-3
-    muon_learning_rate: float = 0.01
+    muon_learning_rate: float = 0.02
     alpha_rate: float = 10.0
     caption_dropout: float = 0.1
     high_noise_bias: float = 0.5
