@@ -21,8 +21,8 @@ from latentloom.data.containers import printable
 from latentloom.data.timing import exact_rate
 
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-# crf 15: about 42 dB, the codec is not seen. x264's mbtree reads uninitialised memory for frames up to 64 pixels wide or
-# high (18 different files in 100 writes of 32x64; one without it): the same frames would not give the same bytes.
+# crf 15: about 42 dB, the codec is not seen. x264's mbtree reads uninitialised memory for frames up to 64 pixels wide
+# or high (18 different files in 100 writes of 32x64; one without it): the same frames would not give the same bytes.
 _OPTIONS = {"crf": "15", "preset": "medium", "threads": "1", "x264-params": "mbtree=0"}
 
 
