@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from latentloom.stages.request import ClipRequest
 
 STACK = "drive-small"
-PROMPT = "real video, daytime, driving on a highway, going straight, several vehicles, a white line on the right"
+PROMPT = "real video, daytime, driving on a highway, going straight, no traffic, a yellow line on the left"
 COLUMNS = 8
 NAMES = ("drive.mp4", "drive.png", "drive.json", "comparison.png")
 

@@ -24,6 +24,7 @@ from latentloom.data.manifest import Dataset
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
+from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving, tiny
 from latentloom.stack import Stack, StackInfo
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
@@ -67,6 +68,7 @@ def changed(config: Config, options: TrainingOptions) -> Config:
         ValueError: a number out of range, weights not of the form NAME=FRACTION, or TensorBoard is not installed.
     """
     _check_numbers(options)
+    preferred_dtype(name=options.dtype)
     if options.report_to and find_spec("tensorboard") is None:
         raise ValueError("--report-to tensorboard needs the package tensorboard: pip install 'latentloom[train]'")
     loop: dict[str, Any] = {
