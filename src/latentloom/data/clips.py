@@ -32,9 +32,7 @@ def stride_for(source_fps: float, fps: float) -> int:
     return min(range(1, 65), key=lambda stride: max(source_fps / stride / fps, fps * stride / source_fps))
 
 
-def clip_windows(
-    dataset: Dataset, num_frames: int, fps: float, *, split: str = "train", step: int = 1
-) -> list[Window]:
+def clip_windows(dataset: Dataset, num_frames: int, fps: float, *, split: str = "train", step: int = 1) -> list[Window]:
     """Every window of ``num_frames`` at about ``fps`` frames per second, one each ``step`` source frames.
 
     Raises:

@@ -1,7 +1,7 @@
 """The recipe of the embedded stack `drive-small`: 128x256 pixels, f = 8, eight latent channels, clips of 16 frames.
 
-Sizes and rates come from the trial of docs/log.md. Steps are sized for one day-old laptop core per stage and an hour;
-`--steps` stretches them. Each function takes what a user most often changes and leaves the rest to its dataclass.
+Sizes and rates come from the experiments of docs/log.md; `--steps` stretches a stage. Each function takes what a user
+most often changes and leaves the rest to its dataclass.
 """
 
 from collections.abc import Mapping

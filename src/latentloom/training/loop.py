@@ -138,9 +138,7 @@ class Loop:
         self.task, self.config, self.output, self.report = task, config, output, report
         self.accelerator = Accelerator(mixed_precision="bf16" if dtype == torch.bfloat16 else "no")
         self.objectives = {p.name: self.accelerator.prepare(p.objective) for p in task.players}
-        self.averages = {
-            p.name: EMAModel(p.parameters, decay=config.ema_decay) for p in task.players if p.average
-        }
+        self.averages = {p.name: EMAModel(p.parameters, decay=config.ema_decay) for p in task.players if p.average}
         self.order = DrawOrder(
             len(task.items), config.batch_size * self.accelerator.num_processes, config.seed, task.weights
         )

@@ -1,8 +1,8 @@
 """The folder of a training run: who may write there, what was asked for, and what happened.
 
-    config.json    the resolved settings, the git commit and the versions
-    log.jsonl      one line per logged step; continued runs cut it back to their checkpoint
-    run.lock       the process that writes here
+config.json    the resolved settings, the git commit and the versions
+log.jsonl      one line per logged step; continued runs cut it back to their checkpoint
+run.lock       the process that writes here
 """
 
 import json
