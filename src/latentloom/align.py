@@ -1,4 +1,4 @@
-"""Temporal layers attached to a stock image network: the video model (paper, section 3.1, Eq. 2 and 3).
+"""Temporal layers attached to a stock image network: the video model (paper, Sec. 3.1).
 
 ``TemporalLayers`` holds what is learned and is saved alone; ``attach`` hangs it on the sites of a network by forward
 hooks; ``Aligned`` is the video model: frames are folded into the batch, each site's output passes through its temporal

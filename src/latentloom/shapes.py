@@ -1,6 +1,6 @@
 """Shapes of video tensors and the two conversions every room shares.
 
-Between rooms a video is ``b t c h w``; image networks take ``(b t) c h w`` (paper, Eq. 2: the spatial layers see a
+Between rooms a video is ``b t c h w``; image networks take ``(b t) c h w`` (paper, Sec. 3.1: the spatial layers see a
 video as a batch of independent images). Pixels are uint8 ``... h w 3`` in files and float ``... 3 h w`` in [-1, 1] in
 networks.
 """

@@ -4,6 +4,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from safetensors.torch import load_file
@@ -13,6 +14,7 @@ from latentloom.align import TemporalLayers
 from latentloom.cli.app import run
 from latentloom.data.manifest import Caption, DatasetWriter
 from latentloom.data.video import read_video
+from latentloom.recipes import tiny
 from latentloom.stack import Stack
 from latentloom.training.loop import Loop
 
@@ -90,6 +92,20 @@ def test_training_goes_on_from_an_autoencoder_its_decoder_and_a_stack(latentloom
     assert vocabularies[0] == vocabularies[1]
 
 
+def test_an_image_model_moves_to_another_autoencoder(latentloom, chain, dataset, tmp_path):
+    spec = tiny.autoencoder().spec
+    for name, made in (("other", spec), ("narrow", replace(spec, latent_channels=2))):
+        made.build((32, 64)).save_pretrained(tmp_path / name)
+    words = ("train", "image", dataset, "--from", chain / "temporal" / "stack", *TINY, "--steps", 2)
+    result = latentloom(*words, "--autoencoder", tmp_path / "other", "-o", tmp_path / "moved")
+    assert result.code == 0, result.err
+    moved, other = Stack.load(tmp_path / "moved" / "stack"), load_file(tmp_path / "other" / WEIGHTS)
+    assert all(tensor.equal(other[name]) for name, tensor in moved.vae.state_dict().items())
+    assert "temporal/keyframes" in moved.members, "its temporal layers are there to be trained further"
+    said = refusal(latentloom(*words, "--autoencoder", tmp_path / "narrow", "-o", tmp_path / "refused"))
+    assert "the autoencoder makes 2 at 1/" in said
+
+
 def test_a_dry_run_prints_the_settings_and_writes_nothing(latentloom, tmp_path):
     words = ("train", "temporal", tmp_path / "data", "--stack", "tiny", "-o", tmp_path / "run", "--dry-run")
     more = ("--steps", 7, "--frames", 9, "--weight", "world=0.25", "--optimizer", "adamw", "--learning-rate", 0.5)
@@ -129,8 +145,8 @@ def test_what_there_is_to_begin_with_must_be_said_and_be_there(latentloom, datas
         (("autoencoder", dataset, "--decoder-only"), "name it with --from"),
         (("autoencoder", dataset, "--from", tmp_path), "holds no autoencoder"),
         (("autoencoder", tmp_path), "not a dataset folder"),
-        (("image", dataset), "give either --autoencoder"),
-        (("image", dataset, "--autoencoder", "x", "--from", "y"), "give either --autoencoder"),
+        (("image", dataset), "give --autoencoder"),
+        (("image", dataset, "--autoencoder", tmp_path, "--from", saved_stack_folder), "holds no autoencoder"),
         (("temporal", dataset, "--stack", "nowhere"), "no known stack"),
         (("temporal", dataset, "--stack", saved_stack_folder, "--frames", 13), "lower the number of frames"),
     ):

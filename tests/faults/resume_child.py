@@ -46,8 +46,8 @@ class Task:
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         return {"x": torch.randn(64, generator=torch.Generator().manual_seed(draw.seed)), "id": str(draw.item)}
 
-    def active(self, player: Player, step: int) -> bool:
-        return True
+    def begin_step(self, step: int) -> list[Player]:
+        return self.players
 
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
         return {}

@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 
-from latentloom.models.autoencoder import AutoencoderSpec, VideoAutoencoder, fold_statistics
+from latentloom.models.autoencoder import AutoencoderSpec, VideoAutoencoder, encoder_digest, fold_statistics
 
 SPEC = AutoencoderSpec(widths=(8, 8, 16, 16), latent_channels=4, norm_groups=4)
 
@@ -45,6 +45,16 @@ def test_folded_statistics_normalise_latents_and_leave_pictures_alone(vae: Autoe
     assert torch.allclose(folded.std((0, 1, 3, 4)), torch.ones(4), atol=1e-3)
     assert torch.allclose(video.decode(folded), pictures, atol=1e-4)
     assert torch.allclose(vae.encode(frames[0]).latent_dist.std, spread / std[:, None, None], rtol=1e-3)
+
+
+def test_the_digest_of_latents_knows_the_encoder_and_not_the_decoder(vae: AutoencoderKL) -> None:
+    before = encoder_digest(vae)
+    with torch.no_grad():
+        vae.decoder.conv_out.weight += 1
+    assert encoder_digest(vae) == before
+    with torch.no_grad():
+        vae.quant_conv.bias[0] += 1e-3
+    assert encoder_digest(vae) != before
 
 
 def test_sides_that_do_not_divide_are_refused(vae: AutoencoderKL) -> None:

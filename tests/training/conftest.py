@@ -1,7 +1,5 @@
 """A dataset of a few tiny clips and an untrained tiny image model, for tests of training."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from diffusers import AutoencoderKL
@@ -39,10 +37,8 @@ def vae(dataset: Dataset) -> AutoencoderKL:
 
 
 @pytest.fixture(scope="session")
-def cache(dataset: Dataset, vae: AutoencoderKL, tmp_path_factory: pytest.TempPathFactory) -> LatentCache:
-    folder: Path = tmp_path_factory.mktemp("vae")
-    vae.save_pretrained(folder)
-    return fill_cache(dataset, vae, folder / "diffusion_pytorch_model.safetensors")
+def cache(dataset: Dataset, vae: AutoencoderKL) -> LatentCache:
+    return fill_cache(dataset, vae)
 
 
 @pytest.fixture

@@ -51,8 +51,8 @@ class Task:
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         return {"x": torch.randn(3, generator=torch.Generator().manual_seed(draw.item)), "id": f"sample-{draw.item}"}
 
-    def active(self, player: Player, step: int) -> bool:
-        return True
+    def begin_step(self, step: int) -> list[Player]:
+        return self.players
 
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
         torch.rand(3)  # a preview that is careless with the global generator must not change the run

@@ -22,7 +22,6 @@ from latentloom.cli.training_runs import (
     save_once,
     starting_layers,
     training_progress,
-    vae_file,
 )
 from latentloom.data.clips import Window, clip_windows
 from latentloom.data.latents import LatentCache
@@ -109,7 +108,7 @@ def _make(
     windows = clip_windows(dataset, temporal.num_frames, temporal.fps)
     agree_on_config(work, settings)
     _print_plan(stack, dataset, windows, image, temporal)
-    cache = cached_latents(dataset, stack.vae, vae_file(stack))
+    cache = cached_latents(dataset, stack.vae)
     if image is not None:
         stack = _fine_tuned(stack, image, dataset, cache, work / "image")
     stack = _woven(stack, temporal, dataset, cache, work / "temporal", _info(stack, name, windows))

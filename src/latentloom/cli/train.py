@@ -54,12 +54,15 @@ def image(
     output: Run,
     options: TrainingOptions,
     autoencoder: Annotated[str | None, typer.Option(help="An autoencoder, run or stack; stays frozen.")] = None,
-    start: Annotated[str | None, typer.Option("--from", help="A stack to train further, instead.")] = None,
+    start: Annotated[str | None, typer.Option("--from", help="A stack to train further; on --autoencoder.")] = None,
 ) -> None:
-    """Train the image LDM on single frames; RUN/stack is the result, a model folder."""
+    """Train the image LDM on single frames; RUN/stack is the result, a model folder.
+
+    With --from and --autoencoder together the model moves to the latents of that autoencoder.
+    """
     check_output_folder(output)
-    if (autoencoder is None) == (start is None):
-        raise ValueError("give either --autoencoder, to begin a new image model, or --from, to train one further")
+    if autoencoder is None and start is None:
+        raise ValueError("give --autoencoder, to begin a new image model, or --from, to train one further, or both")
     use_threads(options.threads)
     from latentloom.cli import training_runs
 

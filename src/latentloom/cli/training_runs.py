@@ -22,6 +22,7 @@ from latentloom.data.clips import clip_windows
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.layers.layer_set import LayerSet
+from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
 from latentloom.precision import preferred_dtype
@@ -30,7 +31,7 @@ from latentloom.stack import Stack, StackInfo
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
 from latentloom.training.image import ImageTraining, fill_cache, train_image
-from latentloom.training.loop import Progress
+from latentloom.training.loop import Progress, Stopped
 from latentloom.training.temporal import TemporalTraining, train_temporal
 
 Config = TypeVar("Config", AutoencoderTraining, ImageTraining, TemporalTraining)
@@ -110,27 +111,23 @@ def run_autoencoder(config: AutoencoderTraining, dataset: Path, output: Path, st
 def run_image(
     config: ImageTraining, dataset: Path, output: Path, *, autoencoder: str | None, start: str | None
 ) -> None:
-    """Train an image model, new for an autoencoder or a stack's own further; write RUN/stack."""
+    """Train an image model, new for an autoencoder or a stack's own further; write RUN/stack.
+
+    Raises:
+        ValueError: ``start`` denoises latents of another shape than ``autoencoder`` makes, or a file is refused.
+    """
     prepared = Dataset.load(dataset)
-    if start is not None:
-        stack = Stack.load(start)
-        cache = cached_latents(prepared, stack.vae, vae_file(stack))
-        begin: dict[str, Any] = {"model": image_model(stack)}
+    vae = None if autoencoder is None else load_vae(autoencoder_folder(autoencoder), torch.float32)
+    if start is None:
+        assert vae is not None
+        stack, begin = Stack(image_info(output, prepared), vae=vae), {"vae": vae}
     else:
-        assert autoencoder is not None
-        folder = autoencoder_folder(autoencoder)
-        vae = load_vae(folder, torch.float32)
-        cache = cached_latents(prepared, vae, folder / DIFFUSERS_WEIGHTS)
-        info = StackInfo(
-            name=output.resolve().name,
-            size=prepared.size,
-            num_frames=1,
-            fps=1.0,
-            guidance_scale=GUIDANCE,
-            num_inference_steps=SAMPLING_STEPS,
-            note="An image model; `latentloom train temporal` makes it a video model.",
-        )
-        stack, begin = Stack(info, vae=vae), {"vae": vae}
+        stack = Stack.load(start)
+        if vae is not None:
+            check_same_latents(stack.vae, vae)
+            stack = stack.replace(vae=vae)
+        begin: dict[str, Any] = {"model": image_model(stack)}
+    cache = cached_latents(prepared, stack.vae)
     with training_progress("image") as report:
         model = train_image(config, prepared, cache, output, **begin, report=report)
     members = {"unet": model.unet, "text_encoder": model.text_encoder}
@@ -140,13 +137,41 @@ def run_image(
     print(f"done: {output / 'stack'}")
 
 
+def image_info(output: Path, dataset: Dataset) -> StackInfo:
+    """The facts of a new image model at the size of its frames."""
+    return StackInfo(
+        name=output.resolve().name,
+        size=dataset.size,
+        num_frames=1,
+        fps=1.0,
+        guidance_scale=GUIDANCE,
+        num_inference_steps=SAMPLING_STEPS,
+        note="An image model; `latentloom train temporal` makes it a video model.",
+    )
+
+
+def check_same_latents(known: AutoencoderKL, other: AutoencoderKL) -> None:
+    """That a denoiser of ``known``'s latents can take ``other``'s.
+
+    Raises:
+        ValueError: another number of channels or another factor.
+    """
+    shapes = [(vae.config["latent_channels"], VideoAutoencoder(vae).factor) for vae in (known, other)]
+    if shapes[0] != shapes[1]:
+        (channels, factor), (new_channels, new_factor) = shapes
+        raise ValueError(
+            f"the model denoises latents of {channels} channels at 1/{factor} of the pixels, the autoencoder makes"
+            f" {new_channels} at 1/{new_factor}; begin a new model with --autoencoder alone"
+        )
+
+
 def run_temporal(config: TemporalTraining, dataset: Path, output: Path, source: str, *, text: bool) -> None:
     """Train temporal layers, the stack's own further or new ones; write RUN/stack."""
     prepared = Dataset.load(dataset)
     clip_windows(prepared, config.num_frames, config.fps)  # refuses clips that are too short before any work
     stack = Stack.load(source)
     layers = starting_layers(stack, LayerSet.text() if text else LayerSet.driving(), config.loop.seed)
-    cache = cached_latents(prepared, stack.vae, vae_file(stack))
+    cache = cached_latents(prepared, stack.vae)
     with training_progress("temporal") as report:
         layers = train_temporal(config, layers, image_model(stack), prepared, cache, output, report=report)
     info = replace(stack.info, name=output.resolve().name, num_frames=config.num_frames, fps=config.fps)
@@ -175,12 +200,6 @@ def image_model(stack: Stack) -> ImageLDM:
     )
 
 
-def vae_file(stack: Stack) -> Path:
-    """The file whose checksum names the latents of this stack's autoencoder."""
-    assert stack.folder is not None
-    return stack.folder / "vae" / DIFFUSERS_WEIGHTS
-
-
 def autoencoder_folder(source: str) -> Path:
     """The folder of the autoencoder in a run (``final``), a stack (``vae``), or itself.
 
@@ -196,10 +215,10 @@ def autoencoder_folder(source: str) -> Path:
     )
 
 
-def cached_latents(dataset: Dataset, vae: AutoencoderKL, weights: Path) -> LatentCache:
+def cached_latents(dataset: Dataset, vae: AutoencoderKL) -> LatentCache:
     """The latents of every frame, encoded now where they are missing, with progress."""
     with progress("latents") as advance:
-        return fill_cache(dataset, vae.requires_grad_(False), weights, advance)
+        return fill_cache(dataset, vae.requires_grad_(False), advance)
 
 
 @contextmanager
@@ -211,7 +230,11 @@ def training_progress(title: str) -> Iterator[Callable[[Progress], None]]:
             note = f"loss {state.values['loss']:.4f}, {state.values['seconds']:.2f} s a step"
             advance(state.step, state.steps, note)
 
-        yield report
+        try:
+            yield report
+        except Stopped:
+            print(f"{title}: stopped and saved; the same command continues", flush=True)
+            raise
 
 
 def save_once(stack: Stack, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The mix of spatial and temporal features (paper, Eq. 3): ``out = alpha * z + (1 - alpha) * l(z, c)``.
+"""The mix of spatial and temporal features (paper, Sec. 3.1): ``out = alpha * z + (1 - alpha) * l(z, c)``.
 
 Alpha is ``sigmoid(w)`` with w = 0 at start. Together with the zero-initialised ends of the temporal layers the network
 equals the image model at start and gradients flow; alpha near 1 at start never trains (spec, section 2).

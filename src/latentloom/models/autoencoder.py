@@ -1,9 +1,10 @@
-"""The autoencoder between pixels and latents, read frame by frame (paper, Sec. 3.1 and 3.3).
+"""The autoencoder between pixels and latents, read frame by frame (paper, Sec. 2 and 3.1).
 
 A stock diffusers ``AutoencoderKL``; this module adds the video shapes, chunks over time, and the folding of latent
 statistics into its weights. The temporal decoder (Sec. 3.1.1) attaches its layers here in the same way as a UNet does.
 """
 
+import hashlib
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -100,6 +101,16 @@ class VideoAutoencoder(nn.Module):
         images = fold_frames(latents).to(self.vae.dtype) / self.vae.config["scaling_factor"]
         frames = [decode_images(self.vae, chunk) for chunk in images.split(chunk_size or len(images))]
         return unfold_frames(torch.cat(frames), latents.shape[1])
+
+
+def encoder_digest(vae: AutoencoderKL) -> str:
+    """SHA-256 of all that latents depend on: names and float32 values of the encoder's tensors, the scaling factor."""
+    total = hashlib.sha256(repr(vae.config["scaling_factor"]).encode())
+    for name, tensor in sorted(vae.state_dict().items()):
+        if name.startswith(("encoder.", "quant_conv.")):
+            total.update(name.encode())
+            total.update(tensor.detach().float().cpu().contiguous().numpy())
+    return total.hexdigest()
 
 
 @torch.no_grad()

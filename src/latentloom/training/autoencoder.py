@@ -1,4 +1,4 @@
-"""Training of the image autoencoder: L1 + gradients + KL, then a patch discriminator (paper, Sec. 3.3; LDM).
+"""Training of the image autoencoder: L1 + gradients + KL, then a patch discriminator (paper, Sec. 2; LDM).
 
 Two uses: from scratch, and with the encoder frozen (``train_encoder=False``), which sharpens the decoder of latents
 that a diffusion model was already trained on. Latents are normalised per channel at the end (`fold_statistics`).
@@ -166,10 +166,10 @@ class AutoencoderTask:
         records = [record for record, _ in self.items.places]
         self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
 
-    def active(self, player: Player, step: int) -> bool:
+    def begin_step(self, step: int) -> list[Player]:
         start = self.config.adversarial_start
         self.reconstruction.adversary_plays = start is not None and step >= start
-        return player.name == "autoencoder" or self.reconstruction.adversary_plays
+        return self.players if self.reconstruction.adversary_plays else self.players[:1]
 
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:

@@ -21,12 +21,11 @@ from latentloom.diffusion.guidance import with_text_guidance
 from latentloom.diffusion.objective import add_noise, diffusion_loss, sample_timesteps, target
 from latentloom.diffusion.sampler import denoise
 from latentloom.diffusion.schedule import NoiseSchedule, PredictionType, noise_scheduler
-from latentloom.models.autoencoder import VideoAutoencoder
+from latentloom.models.autoencoder import VideoAutoencoder, encoder_digest
 from latentloom.models.image_ldm import DenoiserSpec, ImageLDM
 from latentloom.models.text import encode_text, text_encoder, train_tokenizer
 from latentloom.precision import preferred_dtype
 from latentloom.shapes import from_pixels, to_pixels
-from latentloom.training.checkpoint import digest_of
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
 from latentloom.training.optimizer import build_optimizers
 from latentloom.training.order import Draw
@@ -111,8 +110,8 @@ class ImageTask:
         records = [record for record, _ in self.items.places]
         self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
 
-    def active(self, player: Player, step: int) -> bool:
-        return True
+    def begin_step(self, step: int) -> list[Player]:
+        return self.players
 
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
@@ -155,17 +154,18 @@ def sample_images(
     return to_pixels(autoencoder.decode(latents[None], chunk_size=4)[0])
 
 
-def fill_cache(
-    dataset: Dataset, vae: AutoencoderKL, vae_file: Path, progress: Callable[[int, int], None] | None = None
-) -> LatentCache:
-    """The latents of every frame under ``vae``, whose weights file names the cache; encoded now where missing."""
+def fill_cache(dataset: Dataset, vae: AutoencoderKL, progress: Callable[[int, int], None] | None = None) -> LatentCache:
+    """The latents of every frame under the encoder of ``vae``; encoded now where missing.
+
+    Only the encoder's weights name the cache: it stays valid when the decoder is trained further.
+    """
     autoencoder, dtype = VideoAutoencoder(vae), preferred_dtype(vae.device)
 
     def encode(frames: Tensor) -> Tensor:
         with torch.autocast(vae.device.type, dtype, enabled=dtype != torch.float32):
             return autoencoder.encode(from_pixels(frames)[None].to(vae.device))[0].cpu()
 
-    cache = LatentCache(dataset, digest_of(vae_file)[:16])
+    cache = LatentCache(dataset, encoder_digest(vae)[:16])
     cache.fill(encode, progress=progress)
     return cache
 

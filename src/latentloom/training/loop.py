@@ -93,7 +93,10 @@ class Task(Protocol):
     def items(self) -> Items: ...
     @property
     def weights(self) -> Sequence[float] | None: ...
-    def active(self, player: Player, step: int) -> bool: ...
+    def begin_step(self, step: int) -> Sequence[Player]:
+        """Get ready for step 0..steps-1; returns the players that move in it, in order (a prefix of ``players``)."""
+        ...
+
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]: ...
 
 
@@ -134,9 +137,9 @@ class Loop:
     """One run of a task in a folder. `run` returns when ``config.steps`` are done; the averages are in the networks."""
 
     def __init__(self, task: Task, config: LoopConfig, output: Path, report: Callable[[Progress], None] | None = None):
-        dtype = preferred_dtype("cuda" if torch.cuda.is_available() else "cpu", config.dtype)
+        self.dtype = preferred_dtype("cuda" if torch.cuda.is_available() else "cpu", config.dtype)
         self.task, self.config, self.output, self.report = task, config, output, report
-        self.accelerator = Accelerator(mixed_precision="bf16" if dtype == torch.bfloat16 else "no")
+        self.accelerator = Accelerator(mixed_precision="bf16" if self.dtype == torch.bfloat16 else "no")
         self.objectives = {p.name: self.accelerator.prepare(p.objective) for p in task.players}
         self.averages = {p.name: EMAModel(p.parameters, decay=config.ema_decay) for p in task.players if p.average}
         self.order = DrawOrder(
@@ -206,11 +209,9 @@ class Loop:
                 raise Stopped(128 + stop[0])
 
     def _one_step(self, micro_batches: list[dict[str, Any]]) -> dict[str, float]:
-        """Every active player takes one optimiser step; a step whose loss or gradient is not finite is skipped."""
+        """Each player of this step takes one optimiser step; one whose loss or gradient is not finite is skipped."""
         values: dict[str, float] = {}
-        for number, player in enumerate(self.task.players):
-            if not self.task.active(player, self.step):
-                continue
+        for number, player in enumerate(self.task.begin_step(self.step)):
             loss, logged = self._accumulate(player, number, micro_batches)
             norm = nn.utils.clip_grad_norm_(player.parameters, self.config.max_grad_norm)
             values |= {**logged, "loss" if number == 0 else f"loss_{player.name}": loss}

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from latentloom.align import Aligned, TemporalLayers, attach
+from latentloom.backbones.unet import use_matmul_attention
 from latentloom.data.clips import clip_windows, source_weights
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
@@ -138,8 +139,8 @@ class TemporalTask:
         records = [window.record for window in self.items.windows]
         self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
 
-    def active(self, player: Player, step: int) -> bool:
-        return True
+    def begin_step(self, step: int) -> list[Player]:
+        return self.players
 
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
@@ -186,9 +187,14 @@ def train_temporal(
         ValueError: layers of another backbone, clips too short, or what `Loop.run` raises.
     """
     task = TemporalTask(layers, model, config, dataset, cache)
+    loop = Loop(task, config.loop, output, report)
+    processors = model.unet.attn_processors
+    if loop.dtype == torch.bfloat16 and loop.accelerator.device.type == "cpu":
+        use_matmul_attention(model.unet)
     try:
-        Loop(task, config.loop, output, report).run(resolved(asdict(config), config.loop))
+        loop.run(resolved(asdict(config), config.loop))
     finally:
+        model.unet.set_attn_processor(processors)
         task.video.detach()
     layers.eval().requires_grad_(False)
     layers.save_pretrained(output / "final")
