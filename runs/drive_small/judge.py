@@ -40,14 +40,19 @@ def rebuilt(stack: Stack, frames: Tensor) -> Tensor:
 
 
 def reconstruction(stack: Stack, dataset: Dataset) -> dict[str, float]:
-    """Mean PSNR (dB) of every held-out record, 32 frames spread over each."""
-    figures = {}
-    for record in dataset.records:
-        if record.split == "val":
-            count = min(32, record.num_frames)
-            frames = dataset.frames(record, [i * record.num_frames // count for i in range(count)])
-            figures[record.id] = round(psnr(rebuilt(stack, frames), frames).mean().item(), 2)
-            print(record.id, figures[record.id], flush=True)
+    """Mean PSNR (dB) of every held-out record, 32 frames spread over each; of a group, weighted by its frames."""
+    figures: dict[str, float] = {}
+    records = {record.id: record for record in dataset.records if record.split == "val"}
+    for name, record in records.items():
+        count = min(32, record.num_frames)
+        frames = dataset.frames(record, [i * record.num_frames // count for i in range(count)])
+        figures[name] = psnr(rebuilt(stack, frames), frames).mean().item()
+    for group, prefixes in GROUPS.items():
+        members = [record for name, record in records.items() if name.startswith(prefixes)]
+        total = sum(record.num_frames for record in members)
+        figures[f"all {group}"] = sum(figures[record.id] * record.num_frames for record in members) / total
+    for name, figure in figures.items():
+        print(f"{name}: {figure:.2f} dB", flush=True)
     return figures
 
 

@@ -6,7 +6,7 @@ from diffusers import UNet2DConditionModel, UNet3DConditionModel
 from tests.small_networks import small_unet, small_vae
 
 from latentloom.backbones.find import find_sites
-from latentloom.backbones.unet import use_matmul_attention
+from latentloom.backbones.unet import matmul_attention
 
 
 def test_every_res_block_and_transformer_is_a_site_and_nothing_else():
@@ -59,7 +59,10 @@ def test_matmul_attention_gives_the_same_image_up_to_rounding():
     unet = small_unet()
     inputs = torch.randn(2, 4, 8, 8), torch.tensor(5), torch.randn(2, 5, 24)
     before = unet(*inputs).sample
-    use_matmul_attention(unet)
-    after = unet(*inputs).sample
-    assert "AttnProcessor2_0" not in {type(p).__name__ for p in unet.attn_processors.values()}
+    with matmul_attention(unet, True):
+        after = unet(*inputs).sample
+        assert {type(p).__name__ for p in unet.attn_processors.values()} == {"AttnProcessor"}
+    with matmul_attention(unet, False):
+        assert torch.equal(unet(*inputs).sample, before)
+    assert {type(p).__name__ for p in unet.attn_processors.values()} == {"AttnProcessor2_0"}
     torch.testing.assert_close(after, before, atol=1e-5, rtol=1e-4)

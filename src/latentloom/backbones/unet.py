@@ -5,6 +5,7 @@ After every ResBlock, and after the last block inside every spatial transformer,
 """
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import cast
 
 from diffusers.models.attention import BasicTransformerBlock
@@ -65,3 +66,15 @@ def use_matmul_attention(unet: UNet2DConditionModel) -> None:
     step; benchmarks/results). Nothing is won in fp32. Results change by rounding; scores of pixels^2 are kept.
     """
     unet.set_attn_processor(AttnProcessor())
+
+
+@contextmanager
+def matmul_attention(unet: UNet2DConditionModel, wanted: bool) -> Iterator[None]:
+    """``use_matmul_attention`` while the block runs, where ``wanted``; the processors of before come back."""
+    before = unet.attn_processors
+    if wanted:
+        use_matmul_attention(unet)
+    try:
+        yield
+    finally:
+        unet.set_attn_processor(before)

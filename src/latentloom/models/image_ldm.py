@@ -12,8 +12,8 @@ from transformers import CLIPTextModel, PreTrainedTokenizerBase
 class DenoiserSpec:
     """The shape of an image UNet: one entry per level, finest first.
 
-    ``attention`` says at which levels spatial transformers stand; at the finest one they cost more than all
-    convolutions together (measured at 16x32 latents), so the small recipes leave it without.
+    ``attention`` says at which levels spatial transformers stand. At the finest one they cost a fifth of a training
+    step at 16x32 latents and were worth 2.5 times as many steps (docs/log.md).
     """
 
     widths: tuple[int, ...]

@@ -13,6 +13,7 @@ import torch
 from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
+from latentloom.backbones.unet import matmul_attention
 from latentloom.data.clips import image_items, source_weights
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
@@ -208,7 +209,9 @@ def train_image(
         assert vae is not None
         model = new_image_model(config, dataset, vae)
     task = ImageTask(model, config, dataset, cache)
-    Loop(task, config.loop, output, report).run(resolved(asdict(config), config.loop))
+    loop = Loop(task, config.loop, output, report)
+    with matmul_attention(model.unet, loop.bfloat16_on_cpu):
+        loop.run(resolved(asdict(config), config.loop))
     model.unet.eval().requires_grad_(False)
     model.text_encoder.eval().requires_grad_(False)
     return model

@@ -148,6 +148,11 @@ class Loop:
         self.base_rates = {p.name: [[g["lr"] for g in o.param_groups] for o in p.optimizers] for p in task.players}
         self.step, self.bad_steps, self.bad_in_a_row = 0, 0, 0
 
+    @property
+    def bfloat16_on_cpu(self) -> bool:
+        """Whether the steps compute in bfloat16 on a CPU, where other kernels are the fast ones."""
+        return self.dtype == torch.bfloat16 and self.accelerator.device.type == "cpu"
+
     def run(self, settings: dict[str, Any]) -> None:
         """Train to the end, from the newest checkpoint of the folder if there is one.
 

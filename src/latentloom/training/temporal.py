@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from latentloom.align import Aligned, TemporalLayers, attach
-from latentloom.backbones.unet import use_matmul_attention
+from latentloom.backbones.unet import matmul_attention
 from latentloom.data.clips import clip_windows, source_weights
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
@@ -188,13 +188,10 @@ def train_temporal(
     """
     task = TemporalTask(layers, model, config, dataset, cache)
     loop = Loop(task, config.loop, output, report)
-    processors = model.unet.attn_processors
-    if loop.dtype == torch.bfloat16 and loop.accelerator.device.type == "cpu":
-        use_matmul_attention(model.unet)
     try:
-        loop.run(resolved(asdict(config), config.loop))
+        with matmul_attention(model.unet, loop.bfloat16_on_cpu):
+            loop.run(resolved(asdict(config), config.loop))
     finally:
-        model.unet.set_attn_processor(processors)
         task.video.detach()
     layers.eval().requires_grad_(False)
     layers.save_pretrained(output / "final")
