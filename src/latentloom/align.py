@@ -261,11 +261,11 @@ class Aligned(nn.Module):
     def forward(
         self,
         sample: Float[Tensor, "b t c h w"],
-        timestep: Num[Tensor, "*b"] | int | float,
+        timestep: Num[Tensor, "*times"] | int | float,
         encoder_hidden_states: Float[Tensor, "_ n d"] | None,
         *,
         temporal_hidden_states: Float[Tensor, "b m e"] | None = None,
-        fps: Num[Tensor, "*b"] | int | float | None = None,
+        fps: Num[Tensor, "*rates"] | int | float | None = None,
         alpha: float | None = None,
         temporal_strength: float = 1.0,
         class_labels: Num[Tensor, " b"] | None = None,

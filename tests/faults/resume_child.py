@@ -49,6 +49,9 @@ class Task:
     def begin_step(self, step: int) -> list[Player]:
         return self.players
 
+    def to(self, device: torch.device) -> None:
+        self.players[0].trained.to(device)
+
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
         return {}
 

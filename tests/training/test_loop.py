@@ -54,6 +54,9 @@ class Task:
     def begin_step(self, step: int) -> list[Player]:
         return self.players
 
+    def to(self, device: torch.device) -> None:
+        self.network.to(device)
+
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
         torch.rand(3)  # a preview that is careless with the global generator must not change the run
         return {"seen": 1.0}
@@ -129,7 +132,7 @@ def test_a_step_with_nan_is_skipped_and_counted(tmp_path: Path) -> None:
 
 
 def test_nan_without_end_stops_the_run_naming_the_samples(tmp_path: Path) -> None:
-    with pytest.raises(RuntimeError, match="sample-"):
+    with pytest.raises(ValueError, match="sample-"):
         run(tmp_path, replace(CONFIG, max_bad_steps=3), poison=set(range(3, 99)))
     found = load_latest(tmp_path / "checkpoints")
     assert found is not None and all(t.isfinite().all() for group in found.tensors.values() for t in group.values())

@@ -1,22 +1,27 @@
 """Autoencoder, image model and temporal layers at tiny size: what learns, what stays, what is written (R15)."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import AutoencoderKL
+from torch import Tensor
 
 from latentloom.align import TemporalLayers
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.layers.layer_set import LayerSet
+from latentloom.models.autoencoder import VideoAutoencoder
+from latentloom.models.discriminator import PatchDiscriminator
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.recipes import tiny
-from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
-from latentloom.training.image import train_image
+from latentloom.shapes import from_pixels
+from latentloom.training.autoencoder import AutoencoderTraining, Discrimination, Reconstruction, train_autoencoder
+from latentloom.training.image import new_image_model, train_image
 from latentloom.training.loop import LoopConfig
-from latentloom.training.temporal import train_temporal
+from latentloom.training.temporal import TextTable, train_temporal
 
 
 def bits(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -39,12 +44,56 @@ def test_the_autoencoder_learns_to_reconstruct_and_ends_with_unit_latents(datase
     assert last < 0.75 * first
     saved = AutoencoderKL.from_pretrained(tmp_path / "final")
     assert all(torch.equal(tensor, vae.state_dict()[name]) for name, tensor in saved.state_dict().items())
+    frames = torch.cat([dataset.frames(record, range(12)) for record in dataset.records if record.split == "train"])
+    latents = VideoAutoencoder(vae).encode(from_pixels(frames)[None])[0]
+    assert latents.mean((0, 2, 3)).abs().max() < 1e-3
+    torch.testing.assert_close(latents.std((0, 2, 3)), torch.ones(4), atol=1e-3, rtol=0)
+
+
+def test_an_autoencoder_of_another_scale_ends_with_unit_latents_too(dataset: Dataset, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    scaled = tiny.autoencoder().spec.build(dataset.size)
+    scaled.register_to_config(scaling_factor=0.18215)
+    vae = train_autoencoder(tiny.autoencoder(steps=1), dataset, tmp_path, vae=scaled)
+    assert vae.config["scaling_factor"] == 1.0
+    assert AutoencoderKL.from_pretrained(tmp_path / "final").config["scaling_factor"] == 1.0
+
+
+def test_an_autoencoder_without_the_convolutions_beside_its_latents_is_refused(
+    dataset: Dataset, tmp_path: Path
+) -> None:
+    bare = AutoencoderKL(use_quant_conv=False, use_post_quant_conv=False, block_out_channels=(32,))
+    with pytest.raises(ValueError, match="no quant_conv"):
+        train_autoencoder(tiny.autoencoder(), dataset, tmp_path, vae=bare)
 
 
 def test_the_adversary_joins_late_and_both_sides_move(dataset: Dataset, tmp_path: Path) -> None:
     train_autoencoder(tiny.autoencoder(steps=4), dataset, tmp_path)
     rows = (tmp_path / "log.jsonl").read_text().splitlines()
     assert ["loss_discriminator" in row for row in rows] == [False, False, True, True]
+
+
+def test_the_discriminator_judges_every_micro_batch_once(dataset: Dataset, tmp_path: Path, monkeypatch) -> None:
+    seen: list[tuple[str, Tensor]] = []
+    for side, place in ((Reconstruction, 0), (Discrimination, 1)):
+
+        def forward(self, batch, generator, *, original=side.forward, place=place):
+            result = original(self, batch, generator)
+            seen.append((("made", "judged")[place], batch["pixels"]))
+            return result
+
+        monkeypatch.setattr(side, "forward", forward)
+    judged: list[Tensor] = []
+    network = PatchDiscriminator.forward
+    monkeypatch.setattr(
+        PatchDiscriminator, "forward", lambda self, images: (judged.append(images.detach()), network(self, images))[1]
+    )
+    config = replace(with_loop(tiny.autoencoder(steps=1), accumulation=3), adversarial_start=0)
+    train_autoencoder(config, dataset, tmp_path)
+    assert [side for side, _ in seen] == ["made"] * 3 + ["judged"] * 3
+    pairs = [images for images in judged if len(images) == 4]  # real and rebuilt of two crops
+    for (_, pixels), images in zip(seen[3:], pairs, strict=True):
+        assert torch.equal(images[:2], from_pixels(pixels))
 
 
 def test_the_decoder_alone_leaves_the_encoder_bit_equal(dataset: Dataset, vae: AutoencoderKL, tmp_path: Path) -> None:
@@ -106,6 +155,47 @@ def test_clips_longer_than_the_videos_are_refused(
     layers = TemporalLayers.for_network(image_model.unet, LayerSet.driving())
     with pytest.raises(ValueError, match="the longest has 12 frames"):
         train_temporal(tiny.temporal(num_frames=40), layers, image_model, dataset, cache, tmp_path)
+
+
+def test_previews_of_clips_and_of_reconstructions_are_sheets(
+    dataset: Dataset, cache: LatentCache, image_model: ImageLDM, tmp_path: Path
+) -> None:
+    layers = TemporalLayers.for_network(image_model.unet, LayerSet.driving())
+    config = tiny.temporal(steps=1)
+    config = replace(config, loop=replace(config.loop, preview_steps=1))
+    train_temporal(config, layers, image_model, dataset, cache, tmp_path / "temporal")
+    train_autoencoder(with_loop(tiny.autoencoder(steps=1), preview_steps=1), dataset, tmp_path / "autoencoder")
+    for run, figure in (("temporal", "alpha_mean"), ("autoencoder", "val_psnr")):
+        assert (tmp_path / run / "samples" / "step-00000001.png").is_file()
+        assert figure in (tmp_path / run / "log.jsonl").read_text()
+
+
+def test_a_run_continues_on_its_own_footage_networks_and_latents_only(
+    dataset: Dataset, cache: LatentCache, vae: AutoencoderKL, tmp_path: Path
+) -> None:
+    config = tiny.image(steps=2)
+    first = new_image_model(config, dataset, vae)
+    begun = {name: tensor.clone() for name, tensor in first.unet.state_dict().items()}
+    train_image(config, dataset, cache, tmp_path / "run", model=first)
+    with pytest.raises(ValueError, match=r"start\.unet"):
+        train_image(config, dataset, cache, tmp_path / "run", model=first)  # now trained: another start
+    first.unet.load_state_dict(begun)
+    with pytest.raises(ValueError, match=r"start\.text_encoder"):
+        train_image(config, dataset, cache, tmp_path / "run", model=first)
+    shutil.copytree(dataset.root, tmp_path / "grown")
+    manifest = tmp_path / "grown" / "manifest.jsonl"
+    rows = manifest.read_text().splitlines()
+    manifest.write_text("\n".join([*rows, rows[0].replace("clip-0", "clip-9")]) + "\n")
+    again = new_image_model(config, dataset, vae)
+    with pytest.raises(ValueError, match="dataset"):
+        train_image(config, Dataset.load(tmp_path / "grown"), cache, tmp_path / "run", model=again)
+
+
+def test_captions_are_encoded_alike_whatever_was_encoded_before(image_model: ImageLDM) -> None:
+    captions = ["a bridge", "a road by day, turning left", "a road by night, going straight"]
+    together, apart = TextTable(image_model), TextTable(image_model)
+    at_once = together(captions)
+    assert torch.equal(at_once, torch.cat([apart([caption]) for caption in reversed(captions)]).flip(0))
 
 
 def test_previews_draw_sheets_and_leave_the_result_alone(

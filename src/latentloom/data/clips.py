@@ -67,6 +67,12 @@ def _windows_of(index: int, record: ClipRecord, num_frames: int, fps: float, ste
     ]
 
 
+def spread(total: int, count: int) -> list[int]:
+    """At most ``count`` of the numbers 0..total-1, evenly spread, each once, the first and the last among them."""
+    count = min(count, total)
+    return [round(i * (total - 1) / max(1, count - 1)) for i in range(count)]
+
+
 def image_items(dataset: Dataset, *, split: str = "train") -> list[tuple[int, int]]:
     """``(record, frame)`` of every frame of the split.
 

@@ -4,6 +4,8 @@ Every function takes images ``b c h w`` and videos ``b t c h w`` alike: a clip h
 ``b``), so all its frames are equally noisy. Arithmetic is float32 or wider whatever the dtype of the tensors.
 """
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -86,6 +88,34 @@ def sample_timesteps(
     uniform = torch.rand(batch, generator=generator, device=generator.device, dtype=torch.float64)
     steps = (uniform ** (1 / (1 + high_noise_bias)) * len(schedule)).long()
     return steps.clamp_(max=len(schedule) - 1)
+
+
+def training_loss(
+    predict: Callable[[Tensor, Tensor], Tensor],
+    clean: Float[Tensor, "b *rest"],
+    schedule: NoiseSchedule,
+    generator: torch.Generator,
+    *,
+    prediction_type: PredictionType,
+    high_noise_bias: float = 0.0,
+    min_snr_gamma: float | None = None,
+) -> Float[Tensor, ""]:
+    """One draw of the denoising objective (paper, Eq. 1): a time and noise per clip, and the error of ``predict``.
+
+    Args:
+        predict: ``(noisy, timesteps) -> prediction`` of the shape of ``clean``.
+        clean: latents ``b c h w`` or ``b t c h w``; times and noise are drawn on the generator's device.
+
+    Raises:
+        ValueError: what ``sample_timesteps`` and ``diffusion_loss`` raise.
+    """
+    timesteps = sample_timesteps(len(clean), schedule, generator, high_noise_bias=high_noise_bias)
+    noise = torch.randn(clean.shape, generator=generator, device=generator.device)
+    prediction = predict(add_noise(clean, noise, timesteps, schedule), timesteps)
+    wanted = target(clean, noise, timesteps, schedule, prediction_type)
+    return diffusion_loss(
+        prediction, wanted, timesteps, schedule, min_snr_gamma=min_snr_gamma, prediction_type=prediction_type
+    )
 
 
 def diffusion_loss(

@@ -4,7 +4,6 @@ A stock diffusers ``AutoencoderKL``; this module adds the video shapes, chunks o
 statistics into its weights. The temporal decoder (Sec. 3.1.1) attaches its layers here in the same way as a UNet does.
 """
 
-import hashlib
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -15,6 +14,7 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from latentloom.models.digest import digest_of_tensors
 from latentloom.shapes import fold_frames, unfold_frames
 
 
@@ -104,13 +104,9 @@ class VideoAutoencoder(nn.Module):
 
 
 def encoder_digest(vae: AutoencoderKL) -> str:
-    """SHA-256 of all that latents depend on: names and float32 values of the encoder's tensors, the scaling factor."""
-    total = hashlib.sha256(repr(vae.config["scaling_factor"]).encode())
-    for name, tensor in sorted(vae.state_dict().items()):
-        if name.startswith(("encoder.", "quant_conv.")):
-            total.update(name.encode())
-            total.update(tensor.detach().float().cpu().contiguous().numpy())
-    return total.hexdigest()
+    """SHA-256 of all that latents depend on: the encoder's tensors and the scaling factor."""
+    tensors = {n: t for n, t in vae.state_dict().items() if n.startswith(("encoder.", "quant_conv."))}
+    return digest_of_tensors({**tensors, "scaling_factor": torch.tensor(vae.config["scaling_factor"])})
 
 
 @torch.no_grad()
@@ -118,8 +114,8 @@ def fold_statistics(vae: AutoencoderKL, mean: Float[Tensor, "c"], std: Float[Ten
     """Make latents of zero mean and unit variance per channel by rewriting the two 1x1 convolutions beside them.
 
     z' = (z - mean) / std is linear, so it folds into ``quant_conv`` (last of the encoder) and its inverse into
-    ``post_quant_conv`` (first of the decoder). Stock diffusers then needs only ``scaling_factor = 1`` and knows nothing
-    of channel statistics.
+    ``post_quant_conv`` (first of the decoder); ``scaling_factor`` becomes 1. Stock diffusers needs to know nothing of
+    channel statistics.
     """
     assert vae.quant_conv is not None and vae.post_quant_conv is not None
     encode, decode = vae.quant_conv, vae.post_quant_conv
@@ -131,3 +127,4 @@ def fold_statistics(vae: AutoencoderKL, mean: Float[Tensor, "c"], std: Float[Ten
     encode.bias[channels:] -= 2 * std.log()  # log-variance of z' = log-variance of z - 2 log std
     decode.bias += decode.weight[:, :, 0, 0] @ mean
     decode.weight *= std[None, :, None, None]
+    vae.register_to_config(scaling_factor=1.0)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from transformers import CLIPTextModel, PreTrainedTokenizerBase
@@ -59,3 +60,8 @@ class ImageLDM:
     text_encoder: CLIPTextModel
     tokenizer: PreTrainedTokenizerBase
     scheduler: DDIMScheduler
+
+    def to(self, device: torch.device | str) -> None:
+        """Move all networks, in place."""
+        for network in (self.vae, self.unet, self.text_encoder):
+            network.to(device)  # pyright: ignore[reportArgumentType]

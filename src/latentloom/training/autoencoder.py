@@ -5,8 +5,9 @@ that a diffusion model was already trained on. Latents are normalised per channe
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,16 +18,17 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from latentloom.data.clips import image_items, source_weights
+from latentloom.data.clips import image_items, source_weights, spread
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
 from latentloom.models.autoencoder import AutoencoderSpec, decode_images, fold_statistics, posterior
+from latentloom.models.digest import digest_of_network
 from latentloom.models.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
 from latentloom.training.optimizer import build_optimizers
 from latentloom.training.order import Draw
-from latentloom.training.run_folder import resolved
+from latentloom.training.run_folder import settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,8 +80,8 @@ class Reconstruction(nn.Module):
         super().__init__()
         self.vae, self.discriminator, self.config = vae, discriminator, config
         self.adversary_plays = False
-        self.real: Tensor | None = None
-        self.fake: Tensor | None = None
+        self.pictures: deque[tuple[Tensor, Tensor]] = deque()
+        """Real and rebuilt, of each micro-batch of the step in progress: what the discriminator will judge."""
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         real = from_pixels(batch["pixels"])
@@ -97,7 +99,7 @@ class Reconstruction(nn.Module):
             loss, logged["kl"] = loss + self.config.kl_weight * kl, kl.item()
         if self.adversary_plays:
             loss = loss + self._adversarial(loss, fake)
-        self.real, self.fake = real, fake.detach()
+            self.pictures.append((real, fake.detach()))
         return loss, logged
 
     def _adversarial(self, loss: Tensor, fake: Tensor) -> Tensor:
@@ -113,7 +115,7 @@ class Reconstruction(nn.Module):
 
 
 class Discrimination(nn.Module):
-    """The discriminator's side, on the pictures the autoencoder has just seen and made."""
+    """The discriminator's side, on the pictures the autoencoder has seen and made in this step, in that order."""
 
     def __init__(self, discriminator: PatchDiscriminator, reconstruction: Reconstruction):
         super().__init__()
@@ -121,9 +123,8 @@ class Discrimination(nn.Module):
         self._reconstruction = (reconstruction,)  # in a tuple: not a submodule of this one
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        pictures = self._reconstruction[0]
-        assert pictures.real is not None and pictures.fake is not None
-        real, fake = self.discriminator(torch.cat([pictures.real, pictures.fake])).float().chunk(2)
+        pictures = self._reconstruction[0].pictures.popleft()
+        real, fake = self.discriminator(torch.cat(pictures)).float().chunk(2)
         return discriminator_loss(real, fake), {"d_real": real.mean().item(), "d_fake": fake.mean().item()}
 
 
@@ -169,14 +170,18 @@ class AutoencoderTask:
     def begin_step(self, step: int) -> list[Player]:
         start = self.config.adversarial_start
         self.reconstruction.adversary_plays = start is not None and step >= start
+        self.reconstruction.pictures.clear()
         return self.players if self.reconstruction.adversary_plays else self.players[:1]
+
+    def to(self, device: torch.device) -> None:
+        self.reconstruction.to(device)
 
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
         """Eight held-out frames over their reconstructions, and the PSNR of all 64 together."""
         frames = held_out_frames(self.dataset, 64)
         rebuilt = reconstruct(self.vae, frames)
-        chosen = list(range(0, len(frames), max(1, len(frames) // 8)))[:8]
+        chosen = spread(len(frames), 8)
         rows = torch.stack([frames[chosen], rebuilt[chosen]], 1).flatten(0, 1)
         contact_sheet(rows, path, columns=2)
         error = (frames.float() - rebuilt.float()).square().mean()
@@ -185,17 +190,21 @@ class AutoencoderTask:
 
 @torch.no_grad()
 def reconstruct(vae: AutoencoderKL, frames: Tensor) -> Tensor:
-    """uint8 ``t h w 3`` through the autoencoder (posterior mean) and back."""
-    return torch.cat(
-        [to_pixels(decode_images(vae, posterior(vae, from_pixels(chunk)).mode())) for chunk in frames.split(8)]
-    )
+    """uint8 ``t h w 3`` through the autoencoder (posterior mean), wherever it is, and back to the frames' device."""
+    latents = [posterior(vae, from_pixels(chunk).to(vae.device)).mode() for chunk in frames.split(8)]
+    return torch.cat([to_pixels(decode_images(vae, chunk)).to(frames.device) for chunk in latents])
 
 
 def held_out_frames(dataset: Dataset, count: int) -> Tensor:
-    """``count`` frames spread over the validation split (the training split where there is none)."""
+    """At most ``count`` frames spread over the validation split (the training split where there is none)."""
     split = "val" if any(record.split == "val" for record in dataset.records) else "train"
+    return spread_frames(dataset, split, count)
+
+
+def spread_frames(dataset: Dataset, split: str, count: int) -> Tensor:
+    """At most ``count`` frames of ``split``, uint8 ``n h w 3``, evenly spread, each once."""
     places = image_items(dataset, split=split)
-    chosen = [places[i * len(places) // count] for i in range(min(count, len(places)))]
+    chosen = [places[index] for index in spread(len(places), count)]
     return torch.cat([dataset.frames(dataset.records[record], [frame]) for record, frame in chosen])
 
 
@@ -212,15 +221,21 @@ def train_autoencoder(
     Returns the averaged weights. Continues from ``output`` when it holds a checkpoint.
 
     Raises:
-        ValueError: see `Loop.run`; or a crop that does not fit, or ``train_encoder=False`` without a ``vae``.
+        ValueError: see `Loop.run`; or a crop that does not fit, ``train_encoder=False`` without a ``vae``, or a ``vae``
+            without the 1x1 convolutions beside its latents.
     """
     if vae is None and not config.train_encoder:
         raise ValueError("training the decoder alone needs an autoencoder to start from; name one")
+    if vae is not None and (vae.quant_conv is None or vae.post_quant_conv is None):
+        raise ValueError(
+            "this autoencoder has no quant_conv; only ones with 1x1 convolutions beside their latents train"
+        )
     torch.manual_seed(config.loop.seed)
     network = config.spec.build(dataset.size) if vae is None else vae
+    start = {} if vae is None else {"autoencoder": digest_of_network(vae)}
     task = AutoencoderTask(network, config, dataset)
-    Loop(task, config.loop, output, report).run(resolved(asdict(config), config.loop))
-    network.eval().requires_grad_(False)
+    Loop(task, config.loop, output, report).run(settings_of(config, dataset, start))
+    network.requires_grad_(False)
     if config.train_encoder:
         mean, std = latent_statistics(network, dataset)
         fold_statistics(network, mean, std)
@@ -231,8 +246,6 @@ def train_autoencoder(
 @torch.no_grad()
 def latent_statistics(vae: AutoencoderKL, dataset: Dataset, count: int = 512) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation of each latent channel over ``count`` training frames spread evenly."""
-    places = image_items(dataset)
-    chosen = [places[i * len(places) // count] for i in range(min(count, len(places)))]
-    frames = torch.cat([dataset.frames(dataset.records[record], [frame]) for record, frame in chosen])
-    latents = torch.cat([posterior(vae, from_pixels(chunk)).mode() for chunk in frames.split(8)])
+    frames = spread_frames(dataset, "train", count)
+    latents = torch.cat([posterior(vae, from_pixels(chunk).to(vae.device)).mode() for chunk in frames.split(8)])
     return latents.mean((0, 2, 3)), latents.std((0, 2, 3))

@@ -5,7 +5,7 @@ has an unconditional model to lean on.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,16 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from latentloom.backbones.unet import matmul_attention
-from latentloom.data.clips import image_items, source_weights
+from latentloom.data.clips import image_items, source_weights, spread
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
 from latentloom.diffusion.guidance import with_text_guidance
-from latentloom.diffusion.objective import add_noise, diffusion_loss, sample_timesteps, target
-from latentloom.diffusion.sampler import denoise
+from latentloom.diffusion.objective import training_loss
+from latentloom.diffusion.sampler import clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule, PredictionType, noise_scheduler
 from latentloom.models.autoencoder import VideoAutoencoder, encoder_digest
+from latentloom.models.digest import digest_of_network
 from latentloom.models.image_ldm import DenoiserSpec, ImageLDM
 from latentloom.models.text import encode_text, text_encoder, train_tokenizer
 from latentloom.precision import preferred_dtype
@@ -30,7 +31,7 @@ from latentloom.shapes import from_pixels, to_pixels
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
 from latentloom.training.optimizer import build_optimizers
 from latentloom.training.order import Draw
-from latentloom.training.run_folder import resolved
+from latentloom.training.run_folder import settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +48,7 @@ class ImageTraining:
     learning_rate: float = 1e-3
     muon_learning_rate: float = 0.02
     caption_dropout: float = 0.1
+    min_snr_gamma: float | None = None
     high_noise_bias: float = 0.0
     source_weights: Mapping[str, float] = field(default_factory=dict)
 
@@ -83,16 +85,17 @@ class ImageObjective(nn.Module):
         self.prediction_type = model.scheduler.config["prediction_type"]
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        latents = batch["latents"]
-        timesteps = sample_timesteps(
-            len(latents), self.schedule, generator, high_noise_bias=self.config.high_noise_bias
-        )
-        noise = torch.randn(latents.shape, generator=generator, device=latents.device)
-        noisy = add_noise(latents, noise, timesteps, self.schedule)
         text = encode_text(self.tokenizer, self.text_encoder, batch["caption"])
-        prediction = self.unet(noisy, timesteps, text).sample
-        wanted = target(latents, noise, timesteps, self.schedule, self.prediction_type)
-        return diffusion_loss(prediction, wanted, timesteps, self.schedule), {}
+        loss = training_loss(
+            lambda noisy, timesteps: self.unet(noisy, timesteps, text).sample,
+            batch["latents"],
+            self.schedule,
+            generator,
+            prediction_type=self.prediction_type,
+            high_noise_bias=self.config.high_noise_bias,
+            min_snr_gamma=self.config.min_snr_gamma,
+        )
+        return loss, {}
 
 
 class ImageTask:
@@ -114,6 +117,9 @@ class ImageTask:
     def begin_step(self, step: int) -> list[Player]:
         return self.players
 
+    def to(self, device: torch.device) -> None:
+        self.model.to(device)
+
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
         """Twelve samples under captions spread over the set, and the loss on held-out frames."""
@@ -129,12 +135,14 @@ def held_out_loss(objective: ImageObjective, dataset: Dataset, cache: LatentCach
     """The diffusion loss on ``count`` held-out frames, always the same ones under the same noise."""
     split = "val" if any(record.split == "val" for record in dataset.records) else "train"
     items = LatentImages(dataset, cache, 0.0, split)
-    rows = [items[Draw(i * len(items) // count, 0)] for i in range(min(count, len(items)))]
-    generator = torch.Generator().manual_seed(0)
+    rows = [items[Draw(item, 0)] for item in spread(len(items), count)]
+    device = objective.unet.device
+    generator = torch.Generator(device).manual_seed(0)
     losses = []
     for first in range(0, len(rows), 16):
         part = rows[first : first + 16]
-        batch = {"latents": torch.stack([row["latents"] for row in part]), "caption": [row["caption"] for row in part]}
+        latents = torch.stack([row["latents"] for row in part]).to(device)
+        batch = {"latents": latents, "caption": [row["caption"] for row in part]}
         losses.append(objective(batch, generator)[0].item() * len(part))
     return sum(losses) / len(rows)
 
@@ -148,18 +156,18 @@ def sample_images(
     autoencoder = VideoAutoencoder(model.vae)
     rows, columns = size[0] // autoencoder.factor, size[1] // autoencoder.factor
     shape = (len(captions), autoencoder.latent_channels, rows, columns)
-    noise = torch.randn(shape, generator=generator)
-
+    noise = clip_noise(shape, generator, model.unet.device, torch.float32)
     predict = with_text_guidance(lambda z, t, c: model.unet(z, t, c).sample, empty, text, 2.0)
     latents = denoise(predict, noise, model.scheduler, steps)
-    return to_pixels(autoencoder.decode(latents[None], chunk_size=4)[0])
+    return to_pixels(autoencoder.decode(latents[None], chunk_size=4)[0]).cpu()
 
 
 def fill_cache(dataset: Dataset, vae: AutoencoderKL, progress: Callable[[int, int], None] | None = None) -> LatentCache:
-    """The latents of every frame under the encoder of ``vae``; encoded now where missing.
+    """The latents of every frame under the encoder of ``vae``; encoded now, on the GPU if there is one, where missing.
 
     Only the encoder's weights name the cache: it stays valid when the decoder is trained further.
     """
+    vae.to("cuda" if torch.cuda.is_available() else "cpu")
     autoencoder, dtype = VideoAutoencoder(vae), preferred_dtype(vae.device)
 
     def encode(frames: Tensor) -> Tensor:
@@ -207,11 +215,14 @@ def train_image(
         raise ValueError("give either an autoencoder, to begin a new image model, or an image model to train further")
     if model is None:
         assert vae is not None
-        model = new_image_model(config, dataset, vae)
+        model, start = new_image_model(config, dataset, vae), {}
+    else:
+        start = {"unet": digest_of_network(model.unet), "text_encoder": digest_of_network(model.text_encoder)}
+    settings = settings_of(config, dataset, {**start, "latents": cache.key})
     task = ImageTask(model, config, dataset, cache)
     loop = Loop(task, config.loop, output, report)
     with matmul_attention(model.unet, loop.bfloat16_on_cpu):
-        loop.run(resolved(asdict(config), config.loop))
-    model.unet.eval().requires_grad_(False)
-    model.text_encoder.eval().requires_grad_(False)
+        loop.run(settings)
+    model.unet.requires_grad_(False)
+    model.text_encoder.requires_grad_(False)
     return model

@@ -93,6 +93,10 @@ class Task(Protocol):
     def items(self) -> Items: ...
     @property
     def weights(self) -> Sequence[float] | None: ...
+    def to(self, device: torch.device) -> None:
+        """Move all networks that a step or a preview runs."""
+        ...
+
     def begin_step(self, step: int) -> Sequence[Player]:
         """Get ready for step 0..steps-1; returns the players that move in it, in order (a prefix of ``players``)."""
         ...
@@ -137,9 +141,11 @@ class Loop:
     """One run of a task in a folder. `run` returns when ``config.steps`` are done; the averages are in the networks."""
 
     def __init__(self, task: Task, config: LoopConfig, output: Path, report: Callable[[Progress], None] | None = None):
-        self.dtype = preferred_dtype("cuda" if torch.cuda.is_available() else "cpu", config.dtype)
         self.task, self.config, self.output, self.report = task, config, output, report
-        self.accelerator = Accelerator(mixed_precision="bf16" if self.dtype == torch.bfloat16 else "no")
+        self.accelerator = Accelerator(cpu=not torch.cuda.is_available())  # left alone it would choose Apple's mps too
+        self.device = self.accelerator.device
+        self.dtype = preferred_dtype(self.device, config.dtype)
+        task.to(self.device)
         self.objectives = {p.name: self.accelerator.prepare(p.objective) for p in task.players}
         self.averages = {p.name: EMAModel(p.parameters, decay=config.ema_decay) for p in task.players if p.average}
         self.order = DrawOrder(
@@ -151,21 +157,26 @@ class Loop:
     @property
     def bfloat16_on_cpu(self) -> bool:
         """Whether the steps compute in bfloat16 on a CPU, where other kernels are the fast ones."""
-        return self.dtype == torch.bfloat16 and self.accelerator.device.type == "cpu"
+        return self.dtype == torch.bfloat16 and self.device.type == "cpu"
+
+    def autocast(self) -> torch.autocast:
+        """The context of every forward pass; weights stay float32."""
+        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
 
     def run(self, settings: dict[str, Any]) -> None:
         """Train to the end, from the newest checkpoint of the folder if there is one.
 
         Args:
-            settings: everything that determines the result, as plain values; written to and compared with config.json.
+            settings: everything that determines the result, as plain values; written to and compared with config.json,
+                with the dtype that the machine chose.
 
         Raises:
-            ValueError: the folder is in use, cannot be written, or was begun with other settings.
-            RuntimeError: the loss was not finite ``max_bad_steps`` times in a row.
+            ValueError: the folder is in use, cannot be written, or was begun with other settings; or the loss was not
+                finite ``max_bad_steps`` times in a row.
             Stopped: a signal asked for the end; everything is saved.
         """
         with locked(self.output) if self.accelerator.is_main_process else nullcontext(), _stop_flag() as stop:
-            agree_on_config(self.output, settings)
+            agree_on_config(self.output, {**settings, "loop.dtype": str(self.dtype).removeprefix("torch.")})
             self._restore()
             log = RunLog(self.output, self.step, self.config.tensorboard)
             try:
@@ -173,6 +184,8 @@ class Loop:
             finally:
                 log.close()
         self.use_averages()
+        for player in self.task.players:
+            player.trained.eval()
 
     def use_averages(self) -> None:
         """Copy the averaged weights into the trained networks."""
@@ -216,6 +229,7 @@ class Loop:
     def _one_step(self, micro_batches: list[dict[str, Any]]) -> dict[str, float]:
         """Each player of this step takes one optimiser step; one whose loss or gradient is not finite is skipped."""
         values: dict[str, float] = {}
+        whole = True
         for number, player in enumerate(self.task.begin_step(self.step)):
             loss, logged = self._accumulate(player, number, micro_batches)
             norm = nn.utils.clip_grad_norm_(player.parameters, self.config.max_grad_norm)
@@ -223,25 +237,30 @@ class Loop:
             values["grad_norm" if number == 0 else f"grad_norm_{player.name}"] = float(norm)
             if math.isfinite(loss) and torch.isfinite(norm):
                 self._update(player)
-                self.bad_in_a_row = 0 if number == 0 else self.bad_in_a_row
             else:
-                self._count_bad(micro_batches)
+                whole = False
             for optimizer in player.optimizers:
                 optimizer.zero_grad(set_to_none=True)
+        if whole:
+            self.bad_in_a_row = 0
+        else:
+            self._count_bad(micro_batches)
         return values
 
     def _accumulate(self, player: Player, number: int, micro_batches: list[dict[str, Any]]) -> tuple[float, dict]:
         """Gradients of the mean loss over the micro-batches; the last one synchronises the processes."""
         total, logged = 0.0, {}
         objective = self.objectives[player.name]
+        player.trained.train()  # what is frozen beside it stays in eval mode
         for index, batch in enumerate(micro_batches):
             position = self.step * len(micro_batches) + index
             seed = seed_of(self.config.seed, 4, position, self.accelerator.process_index)
             torch.manual_seed(seed)  # dropout draws from the global generator
-            generator = torch.Generator(self.accelerator.device).manual_seed(seed_of(seed, number))
-            batch = {k: v.to(self.accelerator.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+            generator = torch.Generator(self.device).manual_seed(seed_of(seed, number))
+            batch = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
             with nullcontext() if index == len(micro_batches) - 1 else self.accelerator.no_sync(objective):
-                loss, logged = objective(batch, generator)
+                with self.autocast():
+                    loss, logged = objective(batch, generator)
                 self.accelerator.backward(loss / len(micro_batches))
             total += loss.item() / len(micro_batches)
         return total, logged
@@ -260,7 +279,7 @@ class Loop:
         self.bad_in_a_row += 1
         if self.bad_in_a_row >= self.config.max_bad_steps:
             ids = [str(i) for batch in micro_batches for i in batch.get("id", [])]
-            raise RuntimeError(
+            raise ValueError(
                 f"the loss was not finite {self.bad_in_a_row} times in a row at step {self.step}; last samples: "
                 f"{', '.join(ids[:8])}; lower the learning rate or look at these samples"
             )
@@ -268,13 +287,14 @@ class Loop:
     def _preview(self) -> dict[str, float]:
         """Let the task draw a sheet with the averaged weights."""
         for player in self.task.players:
+            player.trained.eval()
             if player.average:
                 self.averages[player.name].store(player.parameters)
         self.use_averages()
         folder = self.output / "samples"
         folder.mkdir(exist_ok=True)
-        generator = torch.Generator(self.accelerator.device).manual_seed(self.config.seed)
-        with self.accelerator.autocast():
+        generator = torch.Generator(self.device).manual_seed(self.config.seed)
+        with self.autocast():
             values = self.task.preview(folder / f"step-{self.step:08d}.png", generator)
         for player in self.task.players:
             if player.average:
@@ -323,7 +343,7 @@ class Loop:
             average = self.averages[player.name]
             average.shadow_params = [found.tensors[f"{player.name}.average"][name] for name in weights]
             average.optimization_step = found.state["average_steps"][player.name]
-            average.to(self.accelerator.device)
+            average.to(self.device)
         for index, optimizer in enumerate(player.optimizers):
             state: dict[int, dict[str, Tensor]] = {}
             for key, value in found.tensors.get(f"{player.name}.optimizer{index}", {}).items():

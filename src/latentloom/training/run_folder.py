@@ -11,12 +11,13 @@ import platform
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import fields
+from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from latentloom.data.manifest import write_text
+from latentloom.data.manifest import Dataset, write_text
+from latentloom.training.checkpoint import digest_of
 
 _VERSIONS = ("torch", "diffusers", "transformers", "accelerate", "numpy")
 
@@ -118,6 +119,18 @@ def resolved(settings: Mapping[str, Any], loop: Any) -> dict[str, Any]:
     for name, value in settings.items():
         flat |= {f"{name}.{key}": item for key, item in value.items()} if isinstance(value, Mapping) else {name: value}
     return {name: value for name, value in flat.items() if name not in idle}
+
+
+def settings_of(config: Any, dataset: Dataset, start: Mapping[str, str]) -> dict[str, Any]:
+    """All that determines the result of a training: its dataclass, the footage, and what it begins with.
+
+    Args:
+        config: a dataclass with a field ``loop``.
+        start: digests of the networks and latents that are there before the first step.
+    """
+    settings = resolved(asdict(config), config.loop)
+    footage = digest_of(dataset.root / "manifest.jsonl")
+    return {**settings, "dataset": footage, **{f"start.{name}": digest for name, digest in start.items()}}
 
 
 class RunLog:

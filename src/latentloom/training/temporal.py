@@ -5,7 +5,7 @@ spatial tensor is bit-equal afterwards (tests/training/test_stages_of_training.p
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,17 +19,18 @@ from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
 from latentloom.diffusion.guidance import with_text_guidance
-from latentloom.diffusion.objective import add_noise, diffusion_loss, sample_timesteps, target
-from latentloom.diffusion.sampler import denoise
+from latentloom.diffusion.objective import training_loss
+from latentloom.diffusion.sampler import clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule
 from latentloom.models.autoencoder import VideoAutoencoder
+from latentloom.models.digest import digest_of_network
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.models.text import encode_text
 from latentloom.shapes import to_pixels
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
 from latentloom.training.optimizer import build_optimizers
 from latentloom.training.order import Draw
-from latentloom.training.run_folder import resolved
+from latentloom.training.run_folder import settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +46,7 @@ class TemporalTraining:
     alpha_rate: float = 10.0
     caption_dropout: float = 0.1
     high_noise_bias: float = 0.5
+    min_snr_gamma: float | None = None
     gradient_checkpointing: bool = False
     source_weights: Mapping[str, float] = field(default_factory=dict)
 
@@ -72,7 +74,7 @@ class LatentClips:
 
 
 class TextTable:
-    """Captions encoded once: text keys of a frozen encoder never change."""
+    """Captions encoded once, each by itself: the bits do not depend on which others came before a kill."""
 
     def __init__(self, model: ImageLDM):
         self.model = model
@@ -81,31 +83,33 @@ class TextTable:
     @torch.no_grad()
     def __call__(self, captions: list[str]) -> Tensor:
         """Text states ``b n d``, one row per caption."""
-        new = sorted({caption for caption in captions if caption not in self.known})
-        if new:
-            encoded = encode_text(self.model.tokenizer, self.model.text_encoder, new)
-            self.known |= dict(zip(new, encoded, strict=True))
+        for caption in captions:
+            if caption not in self.known:
+                self.known[caption] = encode_text(self.model.tokenizer, self.model.text_encoder, [caption])[0]
         return torch.stack([self.known[caption] for caption in captions])
 
 
 class TemporalObjective(nn.Module):
     """The diffusion loss of a batch of clips; one time step per clip (paper, Sec. 3.1)."""
 
-    def __init__(self, video: Aligned, model: ImageLDM, high_noise_bias: float):
+    def __init__(self, video: Aligned, model: ImageLDM, config: TemporalTraining):
         super().__init__()
-        self.video, self.text, self.high_noise_bias = video, TextTable(model), high_noise_bias
+        self.video, self.text, self.config = video, TextTable(model), config
         self.schedule = NoiseSchedule.from_scheduler(model.scheduler)
         self.prediction_type = model.scheduler.config["prediction_type"]
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        latents = batch["latents"]
-        timesteps = sample_timesteps(len(latents), self.schedule, generator, high_noise_bias=self.high_noise_bias)
-        noise = torch.randn(latents.shape, generator=generator, device=latents.device)
-        noisy = add_noise(latents, noise, timesteps, self.schedule)
-        fps = batch["fps"] if self.video.layers.layer_set.fps else None
-        prediction = self.video(noisy, timesteps, self.text(batch["caption"]), fps=fps).sample
-        wanted = target(latents, noise, timesteps, self.schedule, self.prediction_type)
-        return diffusion_loss(prediction, wanted, timesteps, self.schedule), {}
+        text, fps = self.text(batch["caption"]), batch["fps"] if self.video.layers.layer_set.fps else None
+        loss = training_loss(
+            lambda noisy, timesteps: self.video(noisy, timesteps, text, fps=fps).sample,
+            batch["latents"],
+            self.schedule,
+            generator,
+            prediction_type=self.prediction_type,
+            high_noise_bias=self.config.high_noise_bias,
+            min_snr_gamma=self.config.min_snr_gamma,
+        )
+        return loss, {}
 
 
 class TemporalTask:
@@ -125,7 +129,7 @@ class TemporalTask:
         self.video = attach(model.unet, layers.requires_grad_(True))
         if config.gradient_checkpointing:
             self.video.enable_gradient_checkpointing()
-        self.objective = TemporalObjective(self.video, model, config.high_noise_bias)
+        self.objective = TemporalObjective(self.video, model, config)
         optimizers = build_optimizers(
             layers,
             config.optimizer,
@@ -142,15 +146,18 @@ class TemporalTask:
     def begin_step(self, step: int) -> list[Player]:
         return self.players
 
+    def to(self, device: torch.device) -> None:
+        self.model.to(device)
+        self.video.to(device)
+
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
         """For four training captions: a clip, and below it the same noise without temporal layers."""
         windows = self.items.windows
         chosen = [windows[(2 * i + 1) * len(windows) // 8] for i in range(4)]
-        noise = torch.randn(
-            (len(chosen), self.config.num_frames, *self.items[Draw(0, 0)]["latents"].shape[1:]), generator=generator
-        )
-        captions, fps = [w.caption for w in chosen], torch.tensor([w.fps for w in chosen])
+        shape = (len(chosen), self.config.num_frames, *self.items[Draw(0, 0)]["latents"].shape[1:])
+        noise = clip_noise(shape, generator, generator.device, torch.float32)
+        captions, fps = [w.caption for w in chosen], torch.tensor([w.fps for w in chosen], device=noise.device)
         rows = [self._sample(noise, captions, fps, alpha) for alpha in (None, 1.0)]
         frames = torch.stack(rows, 1).flatten(0, 1)[:, :: max(1, self.config.num_frames // 8)]
         contact_sheet(frames.flatten(0, 1), path, columns=frames.shape[1])
@@ -166,7 +173,7 @@ class TemporalTask:
             2.0,
         )
         latents = denoise(predict, noise, self.model.scheduler, 16)
-        return to_pixels(VideoAutoencoder(self.model.vae).decode(latents, chunk_size=4))
+        return to_pixels(VideoAutoencoder(self.model.vae).decode(latents, chunk_size=4)).cpu()
 
 
 def train_temporal(
@@ -186,13 +193,16 @@ def train_temporal(
     Raises:
         ValueError: layers of another backbone, clips too short, or what `Loop.run` raises.
     """
+    networks = {"unet": model.unet, "text_encoder": model.text_encoder, "layers": layers}
+    start = {name: digest_of_network(network) for name, network in networks.items()}
+    settings = settings_of(config, dataset, {**start, "latents": cache.key})
     task = TemporalTask(layers, model, config, dataset, cache)
     loop = Loop(task, config.loop, output, report)
     try:
         with matmul_attention(model.unet, loop.bfloat16_on_cpu):
-            loop.run(resolved(asdict(config), config.loop))
+            loop.run(settings)
     finally:
         task.video.detach()
-    layers.eval().requires_grad_(False)
+    layers.requires_grad_(False)
     layers.save_pretrained(output / "final")
     return layers
