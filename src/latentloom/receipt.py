@@ -4,7 +4,6 @@ Written last and under its final name only when complete: a video without a rece
 """
 
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -15,7 +14,7 @@ from typing import Any
 
 import torch
 
-from latentloom.models.untrusted import sha256_of
+from latentloom.files import digest_of, write_text
 from latentloom.stages.request import ClipRequest
 
 LIBRARIES = ("latentloom", "torch", "diffusers", "transformers", "numpy", "av")
@@ -44,7 +43,7 @@ def make_receipt(
         "request": asdict(request),
         "seed": seed,
         "settings": dict(settings or {}),
-        "outputs": {path.name: sha256_of(path) for path in outputs},
+        "outputs": {path.name: digest_of(path) for path in outputs},
         "environment": environment(dtype, device),
     }
 
@@ -72,10 +71,8 @@ def cpu_name() -> str:
 
 
 def write_receipt(receipt: Mapping[str, Any], path: Path) -> None:
-    """Write the receipt under a temporary name, then rename it."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text(json.dumps(receipt, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draft.replace(path)
+    """Write the receipt, whole."""
+    write_text(path, json.dumps(receipt, indent=2, ensure_ascii=False) + "\n")
 
 
 def library_version(library: str) -> str | None:

@@ -1,11 +1,11 @@
 """Checkpoints are whole or not there (R2, R5, R7, R11)."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from latentloom.training import checkpoint as checkpoints
 from latentloom.training.checkpoint import load_latest, save_checkpoint
 
 
@@ -73,15 +73,11 @@ def test_no_checkpoint_ever_holds_nan(tmp_path: Path, value: float) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, full_disk: Callable[[], None]) -> None:
     save(tmp_path, 1)
-
-    def full(*args: object) -> None:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(checkpoints, "save_file", full)
-    with pytest.raises(OSError, match="No space left"):
-        save(tmp_path, 2)
+    full_disk()
+    with pytest.raises(OSError, match="File too large"):
+        save_checkpoint(tmp_path, 2, {"net.weights": {"w": torch.zeros(1000)}}, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 

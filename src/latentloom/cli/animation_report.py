@@ -14,10 +14,11 @@ from torch import Tensor
 from latentloom.cli.clip_files import DECODED_AT_ONCE, ClipFiles, sample, spread, write_clip, write_sheet
 from latentloom.cli.options import compute_device
 from latentloom.data.clips import Window
-from latentloom.data.manifest import Dataset, write_text
+from latentloom.data.manifest import Dataset
 from latentloom.diffusion.sampler import clip_noise
 from latentloom.evaluation.memorisation import nearest_frames
 from latentloom.evaluation.motion import frame_difference, frame_difference_ratio
+from latentloom.files import write_text
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.precision import preferred_dtype
 from latentloom.stack import Stack

@@ -13,10 +13,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from latentloom.cli.progress import progress
-from latentloom.data.manifest import save_whole
 from latentloom.data.sheets import contact_sheet
 from latentloom.data.video import write_video
 from latentloom.diffusion.sampler import num_evaluations
+from latentloom.files import save_tensors
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.receipt import make_receipt, write_receipt
 from latentloom.stack import Stack
@@ -82,10 +82,12 @@ def sample(
 def write_clip(stack: Stack, request: ClipRequest, latents: Tensor, files: ClipFiles, *, seed: int) -> None:
     """Decode ``latents`` a few frames at a time into the video; then the sheet and, last, the receipt.
 
-    Existing files are replaced: whoever calls has asked (``check_outputs``).
+    Existing files are replaced: whoever calls has asked (``check_outputs``). An old receipt goes first: it never lies
+    beside a new video.
     """
+    files.receipt.unlink(missing_ok=True)
     if files.latents is not None:
-        save_whole(files.latents, {"latents": latents.float().cpu().contiguous()})
+        save_tensors(files.latents, {"latents": latents.float().cpu().contiguous()})
     kept: list[Tensor] = []
     decoded = decode_frames(VideoAutoencoder(stack.vae), latents, DECODED_AT_ONCE)
     with progress("decoding") as advance:
@@ -106,13 +108,8 @@ def write_clip(stack: Stack, request: ClipRequest, latents: Tensor, files: ClipF
 
 
 def write_sheet(frames: UInt8[Tensor, "t h w 3"], path: Path, *, columns: int | None = None) -> None:
-    """A contact sheet that appears under its name only when it is whole."""
-    draft = path.with_name(f".{path.name}")
-    try:
-        contact_sheet(_small(frames), draft, columns=columns)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
+    """A contact sheet, of frames averaged down where they are large."""
+    contact_sheet(_small(frames), path, columns=columns)
 
 
 def spread(num_frames: int, count: int) -> list[int]:

@@ -10,6 +10,8 @@ import traceback
 import warnings
 from typing import Any
 
+from latentloom.files import one_line
+
 REFUSED, BROKEN, INTERRUPTED = 2, 1, 130
 OUT_OF_MEMORY = "out of memory; lower --batch-size, --frames or --size, whichever this command has"
 
@@ -39,12 +41,6 @@ def described(error: BaseException) -> tuple[str, int]:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.filename}: {error.strerror}" if error.filename else error.strerror, REFUSED
     return f"{type(error).__name__}: {error} (a defect; `latentloom --debug ...` shows where)", BROKEN
-
-
-def one_line(text: str) -> str:
-    """``text`` with line breaks as spaces and every other control character escaped."""
-    joined = " ".join(text.split())
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in joined)
 
 
 def quiet_libraries() -> None:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from latentloom.cli.failures import one_line
 from latentloom.cli.tables import print_table
+from latentloom.files import one_line
 
 
 def inspect(
@@ -69,7 +69,7 @@ def _inspect_run(folder: Path) -> None:
     lines = [line for line in map(_figures, (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()) if line]
     step = lines[-1].get("step", 0) if lines else 0
     total = config.get("loop.steps", "?")
-    checkpoints = sorted(path.name for path in (folder / "checkpoints").glob("step-*") if path.suffix != ".partial")
+    checkpoints = sorted(path.name for path in (folder / "checkpoints").glob("step-*"))
     state = "finished" if step == total else "the same command continues it"
     print(f"{folder}: training run, logged up to step {step} of {total}; {state}")
     print(f"checkpoints: {', '.join(checkpoints) or 'none yet'}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from latentloom.cli.failures import one_line
+from latentloom.files import one_line
 
 
 def print_table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> None:

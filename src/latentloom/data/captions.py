@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from latentloom.data.containers import printable
+from latentloom.files import printable
 
 MAX_FILE_BYTES = 64 << 20
 MAX_CHARACTERS = 1000  # about 250 tokens; text encoders read 77 at most

@@ -10,20 +10,16 @@ import stat
 from pathlib import Path
 from typing import BinaryIO
 
+from latentloom.files import printable
+
 
 class VideoError(ValueError):
     """A video that cannot be used. ``path`` is the file, ``reason`` what is wrong with it and what to do."""
 
     def __init__(self, path: str | os.PathLike[str], reason: str) -> None:
-        super().__init__(f"{printable(path)}: {printable(reason)}")
+        super().__init__(f"{printable(os.fspath(path))}: {printable(reason)}")
         self.path = Path(path)
         self.reason = reason
-
-
-def printable(text: str | os.PathLike[str]) -> str:
-    """``text`` on one line: control characters, direction marks and undecodable bytes become escapes."""
-    shown = os.fspath(text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in shown)
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -14,11 +14,12 @@ from fractions import Fraction
 from pathlib import Path
 
 from latentloom.data.captions import CaptionCounts, find_captions
-from latentloom.data.containers import VideoError, printable
+from latentloom.data.containers import VideoError
 from latentloom.data.decoding import VideoHeader, open_video
 from latentloom.data.manifest import Caption, DatasetWriter
 from latentloom.data.timing import exact_rate
 from latentloom.data.video import read_video
+from latentloom.files import printable
 
 # Names that claim to be videos. Those of formats that are not read are here too, so that they are reported, not missed.
 _READ_SUFFIXES = (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".gif")

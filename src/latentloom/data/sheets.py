@@ -9,6 +9,8 @@ from jaxtyping import UInt8
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from latentloom.files import whole_file
+
 _GAP = 2
 _LINE = 12  # pixels
 _CHARACTER = 5.7  # pixels, of Pillow's own font on average
@@ -43,4 +45,5 @@ def contact_sheet(
         sheet.paste(Image.fromarray(frame), (left, top))
         for number, line in enumerate(texts[index] if labels else ()):
             draw.text((left + 2, top + height + 1 + number * _LINE), line, fill="black")
-    sheet.save(path)
+    with whole_file(Path(path)) as partial, partial.open("wb") as file:
+        sheet.save(file, format=Image.registered_extensions().get(Path(path).suffix.lower()))

@@ -4,7 +4,6 @@ BT.709, limited range, all tags written. The same frames give the same bytes: on
 """
 
 import itertools
-import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +16,8 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from jaxtyping import UInt8
 from torch import Tensor
 
-from latentloom.data.containers import printable
 from latentloom.data.timing import exact_rate
+from latentloom.files import printable, whole_file
 
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 # crf 15: about 42 dB, the codec is not seen. x264's mbtree reads uninitialised memory for frames up to 64 pixels wide
@@ -45,20 +44,10 @@ def write_video(
     path = Path(path)
     rate = exact_rate(fps)
     _check_target(path, force)
-    partial = path.with_name(f".latentloom-{os.getpid()}-{_short(path)}.partial")
-    try:
+    with whole_file(path) as partial:
         with partial.open("wb") as file:
             _encode(_checked(frames), file, rate)
-            file.flush()
-            os.fsync(file.fileno())
         _check_target(path, force)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _short(path: Path) -> str:
-    return "".join(c for c in path.stem if c.isascii() and c.isalnum())[:40]
 
 
 def _check_target(path: Path, force: bool) -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints that survive a kill at any moment: written aside, synced, renamed once, checked when read.
+"""Checkpoints that survive a kill at any moment: whole or not there (`files`), checked when read.
 
     checkpoints/step-00000120/tensors.safetensors   weights, averages, optimiser state, under "group/name"
     checkpoints/step-00000120/state.json            counters
@@ -7,9 +7,7 @@
 Whoever finds the folder finds either a whole checkpoint or none. Never pickle.
 """
 
-import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping
@@ -19,8 +17,10 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
+
+from latentloom.files import digest_of, save_tensors, whole_folder
 
 Tensors = Mapping[str, Mapping[str, Tensor]]
 
@@ -55,22 +55,12 @@ def save_checkpoint(folder: Path, step: int, tensors: Tensors, state: Mapping[st
         raise ValueError(f"refusing to save NaN or infinity in {', '.join(bad[:5])} at step {step}")
     folder.mkdir(parents=True, exist_ok=True)
     clean_debris(folder)
-    final, partial = folder / f"step-{step:08d}", folder / f"step-{step:08d}.partial"
-    partial.mkdir()
-    try:
-        save_file(_unshared(flat), partial / "tensors.safetensors")
+    final = folder / f"step-{step:08d}"
+    with whole_folder(final, replace=True) as partial:  # there may be a damaged one that was passed over
+        save_tensors(partial / "tensors.safetensors", _unshared(flat))
         (partial / "state.json").write_text(json.dumps({"step": step, **state}), encoding="utf-8")
         sums = {name: digest_of(partial / name) for name in ("tensors.safetensors", "state.json")}
         (partial / "manifest.json").write_text(json.dumps(sums), encoding="utf-8")
-        for path in (*partial.iterdir(), partial):
-            _sync(path)
-        if final.exists():
-            shutil.rmtree(final)
-        partial.rename(final)
-        _sync(folder)
-    except OSError:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
     for old in _finished(folder)[:-keep]:
         shutil.rmtree(old)
     return final
@@ -117,19 +107,13 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
 
 def clean_debris(folder: Path) -> None:
-    """Remove what a run that died while writing left behind."""
+    """Remove what a run that died while writing left behind; the lock of the run's folder keeps living ones out."""
     for partial in folder.glob("*.partial"):
         shutil.rmtree(partial)
 
 
-def digest_of(path: Path) -> str:
-    """The sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _finished(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("step-*") if path.suffix != ".partial")
+    return sorted(folder.glob("step-*"))
 
 
 def _unshared(flat: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -140,11 +124,3 @@ def _unshared(flat: dict[str, Tensor]) -> dict[str, Tensor]:
         unshared[name] = tensor.clone() if tensor.untyped_storage().data_ptr() in seen else tensor
         seen.add(tensor.untyped_storage().data_ptr())
     return unshared
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
