@@ -1,13 +1,17 @@
 """The dataset folder: what is written is read back, half-written things are not there, damage is named."""
 
+import json
+import os
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from latentloom.data.clips import clip_windows, image_items, source_weights, stride_for
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Caption, Dataset, DatasetWriter
+from latentloom.files import partial_path
 
 
 def clip(count: int, start: int = 0) -> torch.Tensor:
@@ -42,9 +46,25 @@ def test_a_window_is_described_by_the_caption_that_covers_most_of_it(folder: Pat
 def test_windows_are_evenly_strided_at_the_nearest_rate_and_never_leave_their_clip(folder: Path) -> None:
     dataset = Dataset.load(folder)
     windows = clip_windows(dataset, 5, 6.0)
-    assert {(w.record, w.stride, w.fps) for w in windows} == {(0, 2, 6.0)}
+    assert {(w.record, w.fps) for w in windows} == {(0, 6.0)}
     assert len(windows) == 30 - 8 and list(windows[-1].indices) == [21, 23, 25, 27, 29]
     assert windows[-1].caption == "right"
+
+
+def test_frames_of_an_uneven_source_are_chosen_by_time_and_never_across_a_gap(tmp_path: Path) -> None:
+    times = [0.0, 0.1, 0.2, 0.31, 0.39, 0.5, 0.52, 0.6, 0.7, 3.0, 3.1, 3.2, 3.3, 3.4, 3.5]
+    with DatasetWriter(tmp_path / "uneven", {"size": [4, 8]}) as writer:
+        writer.add("clip", torch.zeros(len(times), 4, 8, 3, dtype=torch.uint8), fps=10.0, times=times)
+    windows = clip_windows(Dataset.load(tmp_path / "uneven"), 3, 5.0)
+    assert [list(window.indices) for window in windows] == [
+        [0, 2, 4],
+        [1, 3, 5],
+        [2, 4, 7],
+        [3, 5, 8],
+        [9, 11, 13],
+        [10, 12, 14],
+    ]
+    assert {window.fps for window in windows} == {5.0}
 
 
 def test_stills_are_images_and_never_video(folder: Path) -> None:
@@ -76,12 +96,43 @@ def test_source_weights_are_shares_of_all_draws(folder: Path) -> None:
 def test_a_continued_preparation_knows_its_clips_and_drops_half_written_ones(folder: Path) -> None:
     with (folder / "manifest.jsonl").open("a") as manifest:
         manifest.write('{"id": "half", "num_fra')
-    (folder / "frames" / "c.safetensors.partial").write_bytes(b"half")
+    partial_path(folder / "frames" / "c.safetensors").write_bytes(b"half")
     with DatasetWriter(folder, {"size": [4, 8]}) as writer:
         assert writer.has("a") and not writer.has("half") and not writer.has("c")
         writer.add("c", clip(2), fps=1.0)
     assert [record.id for record in Dataset.load(folder).records] == ["a", "b", "stills", "c"]
     assert not list((folder / "frames").glob("*.partial"))
+
+
+def test_what_another_process_is_writing_is_left_to_it(folder: Path) -> None:
+    ours = partial_path(folder / "frames" / "c.safetensors")
+    theirs = ours.with_name(ours.name.replace(str(os.getpid()), str(os.getppid())))
+    theirs.write_bytes(b"half")
+    with DatasetWriter(folder, {"size": [4, 8]}):
+        pass
+    assert theirs.exists()
+
+
+def test_opening_a_whole_dataset_to_continue_it_changes_no_byte(folder: Path) -> None:
+    rows = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
+    for row in rows:
+        del row["frames_digest"]  # as it was before this was kept
+    before = "".join(json.dumps(row) + "\n" for row in rows)
+    (folder / "manifest.jsonl").write_text(before)
+    with DatasetWriter(folder, {"size": [4, 8]}) as writer:
+        assert writer.has("stills")
+    assert (folder / "manifest.jsonl").read_text() == before
+
+
+def test_a_clip_whose_frames_are_being_replaced_is_not_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with DatasetWriter(folder, {"size": [4, 8]}) as writer:
+        monkeypatch.setattr("latentloom.data.manifest.digest_of", killed)
+        with pytest.raises(KeyboardInterrupt):
+            writer.add("a", clip(30, 50), fps=12.0)
+    assert [record.id for record in Dataset.load(folder).records] == ["b", "stills"]
 
 
 def test_other_settings_for_the_same_folder_are_refused(folder: Path) -> None:
@@ -109,6 +160,33 @@ def test_a_damaged_file_of_frames_is_named(folder: Path) -> None:
         dataset.frames(dataset.records[0], [0])
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"id": "../../x"}, "clip id '../../x'"),
+        ({"id": 3}, "clip id 3|no record of a clip"),
+        ({"num_frames": 0}, "num_frames is 0"),
+        ({"height": -4}, "height is -4"),
+        ({"fps": 0}, "fps is 0"),
+        ({"fps": float("nan")}, "fps is nan"),
+        ({"fps": 10**400}, "no record of a clip"),
+        ({"times": [0.0]}, "1 times for 6 frames"),
+        ({"labels": {"sp\x1beed": [1.0]}}, r"1 sp\\x1beed for 6 frames"),
+        ({"labels": {"speed": ["fast"] * 6}}, "no number|no record of a clip"),
+        ({"captions": [{"start": 3, "stop": 3, "text": ""}]}, "a caption covers no frame"),
+        ({"split": "../val"}, "split is '../val'"),
+        ({"stranger": 1}, "stranger"),
+    ],
+)
+def test_a_strangers_manifest_is_refused_by_its_line(folder: Path, change: dict, message: str) -> None:
+    lines = (folder / "manifest.jsonl").read_text().splitlines()
+    lines[1] = json.dumps(json.loads(lines[1]) | change)
+    (folder / "manifest.jsonl").write_text("\n".join(lines))
+    with pytest.raises(ValueError, match=rf"line 2: .*({message})") as caught:
+        Dataset.load(folder)
+    assert str(caught.value).isprintable()
+
+
 @pytest.mark.parametrize("content", ["", "not json\n", '{"id": 1}\n'])
 def test_an_empty_or_damaged_manifest_is_refused(folder: Path, content: str) -> None:
     (folder / "manifest.jsonl").write_text(content)
@@ -121,17 +199,51 @@ def test_a_folder_that_is_no_dataset_is_refused(tmp_path: Path) -> None:
         Dataset.load(tmp_path)
 
 
-def test_latents_are_encoded_once_and_read_by_index(folder: Path) -> None:
-    dataset, calls = Dataset.load(folder), []
+class Encoder:
+    """Latents are the first value of each frame; counts the frames it sees."""
 
-    def encode(frames: torch.Tensor) -> torch.Tensor:
-        calls.append(len(frames))
+    def __init__(self) -> None:
+        self.seen = 0
+
+    def __call__(self, frames: torch.Tensor) -> torch.Tensor:
+        assert len(frames) <= 8
+        self.seen += len(frames)
         return frames[:, :1, :1, :1].float().movedim(-1, 1)
 
-    cache = LatentCache(dataset, "key")
-    cache.fill(encode, batch_size=8)
-    assert sum(calls) == 41 and max(calls) == 8
-    cache.path(dataset.records[1]).unlink()
-    cache.fill(encode)
-    assert sum(calls) == 41 + 6
-    assert cache.latents(dataset.records[0], [4, 2]).flatten().tolist() == [4.0, 2.0]
+
+def filled(folder: Path, encoder: Encoder) -> LatentCache:
+    cache = LatentCache(Dataset.load(folder), "key")
+    cache.fill(encoder, batch_size=8)
+    return cache
+
+
+def test_latents_are_encoded_once_and_read_by_index(folder: Path) -> None:
+    encoder = Encoder()
+    cache = filled(folder, encoder)
+    assert encoder.seen == 41
+    cache.path(cache.dataset.records[1]).unlink()
+    filled(folder, encoder)
+    assert encoder.seen == 41 + 6
+    assert cache.latents(cache.dataset.records[0], [4, 2]).flatten().tolist() == [4.0, 2.0]
+
+
+def test_latents_of_frames_that_were_replaced_are_encoded_again(folder: Path) -> None:
+    encoder = Encoder()
+    filled(folder, encoder)
+    with DatasetWriter(folder, {"size": [4, 8]}) as writer:
+        writer.add("b", clip(6, 100), fps=6.0, captions=[Caption(start=0, stop=6, text="new words, same frames")])
+        writer.add("a", clip(30, 50), fps=12.0)
+    cache = filled(folder, encoder)
+    assert encoder.seen == 41 + 30
+    assert [record.id for record in cache.dataset.records] == ["a", "b", "stills"]
+    assert cache.latents(cache.dataset.records[0], [4]).flatten().tolist() == [54.0]
+
+
+def test_latents_from_before_digests_were_kept_are_valid_where_their_number_fits(folder: Path) -> None:
+    encoder = Encoder()
+    cache = filled(folder, encoder)
+    first, second = (cache.path(record) for record in cache.dataset.records[:2])
+    save_file({"latents": torch.zeros(30, 1, 1, 1)}, first)
+    save_file({"latents": torch.zeros(5, 1, 1, 1)}, second)
+    filled(folder, encoder)
+    assert encoder.seen == 41 + 6

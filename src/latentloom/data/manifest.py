@@ -10,10 +10,10 @@ frames it returns. This module does not decode video (`data.video`) and does not
 """
 
 import json
-import os
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,8 +21,9 @@ from typing import Any
 import torch
 from jaxtyping import UInt8
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
+
+from latentloom.files import digest_of, printable, remove_debris, save_tensors, write_text
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 
@@ -41,7 +42,13 @@ class ClipRecord:
     """One clip of a dataset.
 
     ``fps`` is the mean rate; ``times`` the seconds of each frame where the rate is uneven. ``labels`` hold one number
-    per frame. ``contiguous`` is False for a set of stills kept in one file: images, never video.
+    per frame. ``contiguous`` is False for a set of stills kept in one file: images, never video. ``digest`` is that of
+    the source, whatever the preparation counts as such; ``frames_digest`` the sha256 of the file of frames, None in
+    datasets from before it was kept.
+
+    Raises:
+        ValueError: an id that is not a plain file name (it becomes one), counts or a rate that no clip has, or times,
+            labels or captions that do not fit the frames. Manifests come from strangers.
     """
 
     id: str
@@ -57,6 +64,28 @@ class ClipRecord:
     licence: str | None = None
     split: str = "train"
     digest: str | None = None
+    frames_digest: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.id, str) or not _SAFE_ID.fullmatch(self.id):
+            raise ValueError(f"clip id {_shown(self.id)}: expected letters, digits, '.', '_' and '-', 200 at most")
+        for name in ("num_frames", "height", "width"):
+            value = getattr(self, name)
+            if not _is_number(value) or value < 1 or value % 1:
+                raise ValueError(f"clip {self.id}: {name} is {_shown(value)}, expected a whole number > 0")
+        if not _is_number(self.fps) or self.fps <= 0:
+            raise ValueError(f"clip {self.id}: fps is {_shown(self.fps)}, expected a number > 0")
+        for name, values in {"times": self.times, **self.labels}.items():
+            if values is not None and len(values) != self.num_frames:
+                raise ValueError(f"clip {self.id}: {len(values)} {printable(name)} for {self.num_frames} frames")
+            if values is not None and not all(map(_is_number, values)):
+                raise ValueError(f"clip {self.id}: {printable(name)} hold what is no number")
+        if any(not 0 <= caption.start < caption.stop for caption in self.captions):
+            raise ValueError(f"clip {self.id}: a caption covers no frame")
+        if not all(isinstance(caption.text, str) for caption in self.captions):
+            raise ValueError(f"clip {self.id}: a caption is no text")
+        if not isinstance(self.split, str) or not _SAFE_ID.fullmatch(self.split):
+            raise ValueError(f"clip {self.id}: split is {_shown(self.split)}, expected a name such as train or val")
 
     @property
     def file(self) -> str:
@@ -73,11 +102,34 @@ class ClipRecord:
         return best
 
 
+def _records_of(lines: Sequence[str]) -> list[ClipRecord]:
+    records = []
+    for number, line in enumerate(lines, start=1):
+        if line:
+            try:
+                records.append(_record_from_json(line))
+            except ValueError as error:
+                raise ValueError(f"line {number}: {error}") from error
+    return records
+
+
 def _record_from_json(line: str) -> ClipRecord:
-    row = json.loads(line)
-    row["captions"] = tuple(Caption(**caption) for caption in row["captions"])
-    row["times"] = None if row["times"] is None else tuple(row["times"])
-    return ClipRecord(**row)
+    """The record of a line of the manifest. Raises ``ValueError``."""
+    try:
+        row = json.loads(line)
+        row["captions"] = tuple(Caption(**caption) for caption in row["captions"])
+        row["times"] = None if row["times"] is None else tuple(row["times"])
+        return ClipRecord(**row)
+    except (TypeError, KeyError, AttributeError, RecursionError, OverflowError) as error:
+        raise ValueError(f"no record of a clip ({type(error).__name__}: {printable(error)[:200]})") from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _shown(value: object) -> str:
+    return printable(repr(value)[:60])
 
 
 class Dataset:
@@ -101,8 +153,8 @@ class Dataset:
         try:
             config = json.loads((root / "dataset.json").read_text(encoding="utf-8"))
             lines = (root / "manifest.jsonl").read_text(encoding="utf-8").splitlines()
-            records = [_record_from_json(line) for line in lines if line]
-        except (OSError, ValueError, TypeError, KeyError) as error:
+            records = _records_of(lines)
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"the manifest of {root} cannot be read ({error}); prepare the dataset again") from error
         if not records:
             raise ValueError(f"the dataset {root} holds no clip; prepare it from at least one readable video")
@@ -167,13 +219,14 @@ class DatasetWriter:
             write_text(head, json.dumps(self.config, indent=2, sort_keys=True))
         manifest = self.root / "manifest.jsonl"
         if manifest.exists():
-            self._records = self._whole_records(manifest.read_text(encoding="utf-8").splitlines())
-            self._write_manifest()
+            text = manifest.read_text(encoding="utf-8")
+            self._records = self._whole_records(text.splitlines())
+            if text.count("\n") != len(self._records) or not text.endswith("\n"):
+                self._write_manifest(self._records)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None):
-        for debris in (self.root / "frames").glob("*.partial"):
-            debris.unlink()
+        remove_debris(self.root / "frames")
 
     def _whole_records(self, lines: list[str]) -> dict[str, ClipRecord]:
         """The records whose line and file are whole: a killed run may leave half a line at the end."""
@@ -181,14 +234,14 @@ class DatasetWriter:
         for line in lines:
             try:
                 record = _record_from_json(line)
-            except (ValueError, TypeError, KeyError):
+            except ValueError:
                 continue
             if (self.root / record.file).is_file():
                 records[record.id] = record
         return records
 
-    def _write_manifest(self) -> None:
-        lines = [json.dumps(asdict(record)) + "\n" for record in self._records.values()]
+    def _write_manifest(self, records: Mapping[str, ClipRecord]) -> None:
+        lines = [json.dumps(asdict(record)) + "\n" for record in records.values()]
         write_text(self.root / "manifest.jsonl", "".join(lines))
 
     def has(self, clip_id: str, digest: str | None = None) -> bool:
@@ -211,22 +264,14 @@ class DatasetWriter:
         split: str = "train",
         digest: str | None = None,
     ) -> ClipRecord:
-        """Store one clip (0..255) and name it in the manifest.
+        """Store one clip (0..255) and name it in the manifest; one of the same id is replaced.
 
         Raises:
-            ValueError: the id is not a plain file name, or times, labels or captions do not fit the frames.
+            ValueError: what `ClipRecord` refuses; nothing is written.
         """
-        count = len(frames)
-        if not _SAFE_ID.fullmatch(clip_id):
-            raise ValueError(f"clip id {clip_id!r}: expected letters, digits, '.', '_' and '-', 200 at most")
-        for name, values in {"times": times, **(labels or {})}.items():
-            if values is not None and len(values) != count:
-                raise ValueError(f"clip {clip_id}: {len(values)} {name} for {count} frames")
-        if any(not 0 <= caption.start < caption.stop for caption in captions):
-            raise ValueError(f"clip {clip_id}: a caption covers no frame")
         record = ClipRecord(
             id=clip_id,
-            num_frames=count,
+            num_frames=len(frames),
             height=frames.shape[1],
             width=frames.shape[2],
             fps=float(fps),
@@ -239,32 +284,14 @@ class DatasetWriter:
             split=split,
             digest=digest,
         )
-        save_whole(self.root / record.file, {"frames": frames.contiguous()})
         known = clip_id in self._records
-        self._records[clip_id] = record
+        if known:  # killed between frames and manifest, the old record must not describe the new frames
+            self._write_manifest({name: other for name, other in self._records.items() if name != clip_id})
+        save_tensors(self.root / record.file, {"frames": frames.contiguous()})
+        record = self._records[clip_id] = replace(record, frames_digest=digest_of(self.root / record.file))
         if known:
-            self._write_manifest()
+            self._write_manifest(self._records)
         else:
             with (self.root / "manifest.jsonl").open("a", encoding="utf-8") as manifest:
                 manifest.write(json.dumps(asdict(record)) + "\n")
         return record
-
-
-def save_whole(path: Path, tensors: dict[str, Tensor]) -> None:
-    """Save a safetensors file under its final name only once it is whole on disk."""
-    partial = path.with_name(path.name + ".partial")
-    save_file(tensors, partial)
-    _publish(partial, path)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file under its final name only once it is whole on disk."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    _publish(partial, path)
-
-
-def _publish(partial: Path, path: Path) -> None:
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    partial.replace(path)
