@@ -144,19 +144,6 @@ def test_other_settings_are_refused_naming_the_key(tmp_path: Path) -> None:
         run(tmp_path, replace(CONFIG, steps=13))
 
 
-def test_a_second_trainer_is_refused_and_a_stale_lock_taken_over(tmp_path: Path) -> None:
-    (tmp_path / "run.lock").write_text(f"{os.getppid()} {started(os.getppid())}")
-    with pytest.raises(ValueError, match="in use by process"):
-        run(tmp_path)
-    (tmp_path / "run.lock").write_text("999999999 1")
-    run(tmp_path)
-    assert not (tmp_path / "run.lock").exists()
-
-
-def started(pid: int) -> str:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-
-
 def test_a_damaged_newest_checkpoint_costs_steps_not_the_run(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole")
     with pytest.raises(Stopped):

@@ -5,6 +5,7 @@ log.jsonl      one line per logged step; continued runs cut it back to their che
 run.lock       the process that writes here
 """
 
+import fcntl
 import json
 import os
 import platform
@@ -16,15 +17,15 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from latentloom.data.manifest import Dataset, write_text
-from latentloom.training.checkpoint import digest_of
+from latentloom.data.manifest import Dataset
+from latentloom.files import digest_of, write_text
 
 _VERSIONS = ("torch", "diffusers", "transformers", "accelerate", "numpy")
 
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the lock of a process that is gone is taken over.
+    """Hold the folder for this process; a process that ends, however it ends, holds it no longer.
 
     Raises:
         ValueError: another living process trains here, or the folder cannot be written.
@@ -32,61 +33,58 @@ def locked(folder: Path) -> Iterator[None]:
     lock = folder / "run.lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        while True:
-            try:
-                descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-                break
-            except FileExistsError:
-                owner = _owner(lock)
-                if owner is not None:
-                    raise ValueError(f"{folder} is in use by process {owner}; choose another output folder") from None
-                lock.unlink(missing_ok=True)
+        descriptor = _held(lock)
     except OSError as error:
         raise ValueError(f"{folder} cannot be written ({error.strerror}); choose another output folder") from error
-    with os.fdopen(descriptor, "w") as file:
-        file.write(f"{os.getpid()} {_started(os.getpid())}")
     try:
         yield
     finally:
-        lock.unlink(missing_ok=True)
+        lock.unlink(missing_ok=True)  # still ours; whoever has it open notices in `_held` that it is gone
+        os.close(descriptor)
 
 
-def _owner(lock: Path) -> int | None:
-    """The living process that holds ``lock``, or None."""
+def _held(lock: Path) -> int:
+    """The descriptor with which this process holds ``lock`` until it is closed.
+
+    ``lockf``, because the system gives such a lock back with the process itself: forked data workers, which outlive a
+    killed trainer by seconds, would inherit one of ``flock``.
+    """
+    while True:
+        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
+        try:
+            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except (BlockingIOError, PermissionError):  # POSIX allows either for a lock that is held
+            with os.fdopen(descriptor) as file:
+                owner = file.read(20) or "(starting)"
+            raise ValueError(f"{lock.parent} is in use by process {owner}; choose another output folder") from None
+        if _is_the_file(descriptor, lock):
+            os.ftruncate(descriptor, 0)
+            os.write(descriptor, str(os.getpid()).encode())
+            return descriptor
+        os.close(descriptor)  # its owner ended and removed it after we had opened it
+
+
+def _is_the_file(descriptor: int, path: Path) -> bool:
     try:
-        number, started = lock.read_text().split()
-        pid = int(number)
-    except (OSError, ValueError):
-        return None
-    return pid if _started(pid) == started else None
-
-
-def _started(pid: int) -> str | None:
-    """When a process started, so that a reused number is not taken for the old owner; None where there is none."""
-    if not Path("/proc/self").exists():
-        return "?" if _alive(pid) else None
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
-    except OSError:
-        return None
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except PermissionError:  # alive, and somebody else's
-        return True
-    except OSError:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
         return False
-    return True
 
 
 def provenance() -> dict[str, Any]:
     """Versions, machine and git commit of this run."""
-    here = Path(__file__).parent
-    git = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=here, capture_output=True, text=True)
     versions = {name: version(name) for name in _VERSIONS}
-    return {"versions": versions, "python": platform.python_version(), "git": git.stdout.strip() or None}
+    return {"versions": versions, "python": platform.python_version(), "git": _git_commit()}
+
+
+def _git_commit() -> str | None:
+    """None for a package that is no checkout, and on a machine without git."""
+    command = ["git", "describe", "--always", "--dirty"]
+    try:
+        git = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True)
+    except OSError:
+        return None
+    return git.stdout.strip() or None
 
 
 def agree_on_config(folder: Path, config: Mapping[str, Any]) -> None:
