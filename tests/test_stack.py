@@ -2,6 +2,8 @@ import json
 import os
 import pickle
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from tests.tiny import tiny_stack
 
-from latentloom.models.untrusted import printable, safetensors_header, sha256_of
+from latentloom.files import digest_of, printable
+from latentloom.models.untrusted import safetensors_header
 from latentloom.stack import Stack, StackInfo
 from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import seeded_generator
@@ -27,7 +30,7 @@ def sign(folder: Path) -> None:
     """Rewrite stack.json for the files as they are now: what a stranger who built the folder would do."""
     content = json.loads((folder / "stack.json").read_text())
     files = [path for name in MEMBERS for path in (folder / name).iterdir() if path.is_file()]
-    content["members"] = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+    content["members"] = {path.relative_to(folder).as_posix(): digest_of(path) for path in files}
     (folder / "stack.json").write_text(json.dumps(content))
 
 
@@ -53,15 +56,44 @@ def test_a_saved_stack_makes_the_same_clip_bit_for_bit(stack, saved_stack_folder
     assert torch.equal(clip(loaded), clip(stack))
 
 
-def test_members_load_when_first_used(saved_stack_folder, monkeypatch):
-    loaded, load = [], Stack._load
-    monkeypatch.setattr(Stack, "_load", lambda self, name, folder: (loaded.append(name), load(self, name, folder))[1])
+@pytest.fixture
+def loaded(monkeypatch):
+    """The names of members in the order in which stacks load them."""
+    names, load = [], Stack._load
+    monkeypatch.setattr(Stack, "_load", lambda self, name, folder: (names.append(name), load(self, name, folder))[1])
+    return names
+
+
+def test_networks_load_when_first_used(saved_stack_folder, loaded):
     stack = Stack.load(saved_stack_folder)
     stack.describe()
-    assert loaded == []
+    assert loaded == ["tokenizer", "scheduler"]
     assert stack.vae is stack.vae
     assert stack.unet is stack.unet
-    assert loaded == ["vae", "unet"]
+    assert loaded == ["tokenizer", "scheduler", "vae", "unet"]
+
+
+def test_of_several_sets_of_temporal_layers_only_the_one_asked_for_loads(stack, tmp_path, loaded):
+    stack.replace(temporal={"interpolation": stack.keyframe_layers}).save(tmp_path / "two")
+    two = Stack.load(tmp_path / "two")
+    assert two.members[-2:] == ("temporal/interpolation", "temporal/keyframes")
+    assert two.keyframe_layers is two.temporal_layers("keyframes")
+    assert loaded[2:] == ["temporal/keyframes"]
+    assert list(two.temporal) == ["interpolation", "keyframes"]
+    with pytest.raises(ValueError, match="has no temporal/prediction; it has unet"):
+        two.temporal_layers("prediction")
+
+
+def test_a_stack_that_is_not_whole_is_refused_before_diffusers_and_transformers_are_imported(stack_folder):
+    (stack_folder / UNET).write_bytes(b"")
+    code = (
+        "import sys; from latentloom.cli.app import run\n"
+        f"code = run(['generate', {str(stack_folder)!r}, 'a lake', '-o', {str(stack_folder / 'out.mp4')!r}])\n"
+        "print(code, sorted({'diffusers', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout == "2 []\n"
+    assert UNET in done.stderr
 
 
 def test_weights_stored_as_float16_are_widened(tmp_path, stack):
@@ -119,6 +151,13 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path):
         next(stack.keyframe_layers.parameters()).view(-1)[0] = float("nan")
     with pytest.raises(ValueError, match="1 tensors hold NaN or infinity"):
         stack.save(tmp_path / "broken")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_leaves_nothing_behind(stack, tmp_path, full_disk):
+    full_disk()
+    with pytest.raises(OSError, match="File too large"):
+        stack.save(tmp_path / "stack")
     assert list(tmp_path.iterdir()) == []
 
 

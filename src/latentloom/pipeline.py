@@ -25,7 +25,8 @@ from transformers import CLIPTextModel, PreTrainedTokenizerBase
 from latentloom.align import TemporalLayers
 from latentloom.diffusion.sampler import num_evaluations
 from latentloom.models.autoencoder import VideoAutoencoder
-from latentloom.stack import Stack, StackInfo, default_info
+from latentloom.stack import Stack
+from latentloom.stack_folder import StackInfo, default_info
 from latentloom.stages.decoding import decode_frames
 from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import MAX_FRAMES, ClipRequest, check_count, per_clip

@@ -5,7 +5,7 @@ from tests.command import refusal
 
 from latentloom.cli.demo import NAMES, PROMPT, STACK
 from latentloom.data.video import read_video
-from latentloom.stack import ASSETS
+from latentloom.stack_folder import ASSETS
 
 embedded = pytest.mark.skipif(not (ASSETS / "drive_small").is_dir(), reason="the embedded stack is not trained yet")
 

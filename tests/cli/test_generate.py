@@ -77,6 +77,18 @@ def test_existing_files_are_kept_unless_forced(latentloom, saved_stack_folder, t
     assert (tmp_path / "out.json").read_text() != "mine"
 
 
+def test_a_generation_that_is_cut_short_leaves_no_receipt_of_another(
+    latentloom, saved_stack_folder, tmp_path, monkeypatch
+):
+    def cut_short(*_, **__):
+        raise KeyboardInterrupt
+
+    (tmp_path / "out.json").write_text("how another video was made")
+    monkeypatch.setattr("latentloom.cli.clip_files.write_sheet", cut_short)
+    assert latentloom(*words(saved_stack_folder, tmp_path / "out.mp4", "--force")).code == 130
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
 def test_a_long_clip_is_shown_on_a_sheet_of_sixteen_frames(latentloom, saved_stack_folder, tmp_path):
     result = latentloom(*words(saved_stack_folder, tmp_path / "out.mp4", "--frames", 20, "--steps", 1))
     assert result.code == 0

@@ -10,6 +10,7 @@ from latentloom.cli.options import Dtype, Force, Seed, Size, Threads, check_outp
 if TYPE_CHECKING:
     from latentloom.cli.clip_files import ClipFiles
     from latentloom.stack import Stack
+    from latentloom.stack_folder import StackFolder
     from latentloom.stages.request import ClipRequest
 
 
@@ -46,12 +47,16 @@ def generate(
         "temporal_strength": temporal_strength,
     }
     wanted = {name: value for name, value in wanted.items() if value is not None}
-    files = _checked_files(output, save_latents, force)
+    _check_outputs(output, save_latents, force)
     _check_numbers(prompt, wanted, seconds, seed)
     use_threads(threads)
+    from latentloom.stack_folder import StackFolder
+
+    folder = StackFolder.open(stack)  # refused before anything that takes seconds is imported
     from latentloom.cli import clip_files
 
-    opened = open_stack(stack, dtype)
+    files = clip_files.ClipFiles.beside(output, save_latents=save_latents)
+    opened = open_stack(folder, dtype)
     if seconds is not None:
         wanted["num_frames"] = max(1, round(seconds * wanted.get("fps", opened.info.fps)))
     request = checked_request(opened, prompt, wanted)
@@ -61,8 +66,8 @@ def generate(
     print(f"done: {files.video}; look at {files.sheet}, settings and checksums are in {files.receipt}")
 
 
-def open_stack(source: str, dtype: str) -> "Stack":
-    """The stack of a name or folder, in the dtype that ``dtype`` names, on the device of this machine."""
+def open_stack(source: "str | StackFolder", dtype: str) -> "Stack":
+    """The stack of a name or a folder, in the dtype that ``dtype`` names, on the device of this machine."""
     from latentloom.cli.options import compute_device
     from latentloom.precision import preferred_dtype
     from latentloom.stack import Stack
@@ -112,14 +117,11 @@ def print_plan(stack: "Stack", request: "ClipRequest", seed: int, files: "ClipFi
     )
 
 
-def _checked_files(output: Path, save_latents: bool, force: bool) -> "ClipFiles":
+def _check_outputs(output: Path, save_latents: bool, force: bool) -> None:
     if output.suffix.lower() != ".mp4":
         raise ValueError(f"{output}: videos are written as .mp4; give the output such a name")
     suffixes = [".mp4", ".png", ".json", *([".safetensors"] if save_latents else [])]
     check_outputs([output.with_suffix(suffix) for suffix in suffixes], force=force)
-    from latentloom.cli.clip_files import ClipFiles
-
-    return ClipFiles.beside(output, save_latents=save_latents)
 
 
 def _check_numbers(prompt: str, wanted: dict[str, Any], seconds: float | None, seed: int) -> None:

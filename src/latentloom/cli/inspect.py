@@ -115,10 +115,13 @@ def _alpha(layer: Any) -> float:
 
 
 def _inspect_stack(source: str) -> None:
+    from latentloom.stack_folder import StackFolder
+
+    found = StackFolder.open(source)  # refused before anything that takes seconds is imported
     from latentloom.align import attach
     from latentloom.stack import Stack
 
-    stack = Stack.load(source)
+    stack = Stack.load(found)
     info, folder = stack.info, stack.folder
     assert folder is not None
     print(f"{folder}: stack {one_line(info.name)}")

@@ -4,29 +4,19 @@ Weights are safetensors, never pickles; a header is parsed here once, because th
 (duplicate names). Loading itself is left to diffusers and transformers.
 """
 
-import hashlib
 import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from latentloom.files import printable
+
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl", "*.pickle")
 # Read by the libraries when present: an adapter pulls in foreign weights, an index names further files, Python is code.
 STEERING_FILES = {"adapter_config.json", "adapter_model.safetensors"}
 MAX_JSON_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 100 * 2**20
-
-
-def printable(text: object) -> str:
-    """``text`` on one line, control characters escaped, for names and messages that come from files."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in str(text))
-
-
-def sha256_of(path: Path) -> str:
-    """The hex digest of a file, read in pieces."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,0 +1,189 @@
+"""The folder of a stack, found and checked without loading any member: this imports neither diffusers nor transformers,
+which take seconds, so that a stack that is not there or not whole is refused at once.
+
+    unet/ vae/ text_encoder/ tokenizer/ scheduler/    what stock ``StableDiffusionPipeline`` loads
+    temporal/<set>/                                   temporal layers
+    stack.json                                        defaults, and every file with its checksum
+
+Not here: the members themselves (``stack``, ``models.loading``).
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from latentloom.files import digest_of, printable
+from latentloom.models.untrusted import check_member_folder, read_json, safetensors_header
+from latentloom.stages.request import ClipRequest, check_prompt
+
+ASSETS = Path(__file__).parent / "assets"
+TEMPORAL = "temporal"
+_NETWORK = ("config.json", "diffusion_pytorch_model.safetensors")
+IMAGE_MEMBERS = {  # and the files without which each cannot be loaded
+    "unet": _NETWORK,
+    "vae": _NETWORK,
+    "text_encoder": ("config.json", "model.safetensors"),
+    "tokenizer": ("tokenizer_config.json",),
+    "scheduler": ("scheduler_config.json",),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackInfo:
+    """What a stack was trained for, and the defaults it is sampled with; kept in ``stack.json``.
+
+    Attributes:
+        size: height and width in pixels.
+        num_frames: frames per clip in training.
+        fps: frames per second of those clips.
+        note: one line for readers, about the schedule or the training.
+
+    Raises:
+        ValueError: a value out of the range of ``ClipRequest``.
+    """
+
+    name: str
+    size: tuple[int, int]
+    num_frames: int
+    fps: float
+    guidance_scale: float
+    num_inference_steps: int
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        check_prompt("name", self.name)
+        check_prompt("note", self.note)
+        self.request("")
+
+    @classmethod
+    def from_json(cls, path: Path) -> Self:
+        """The info part of a ``stack.json``.
+
+        Raises:
+            ValueError: unreadable, or a value missing, of the wrong kind or out of range; names the file.
+        """
+        content = read_json(path)
+        try:
+            values = {field.name: content[field.name] for field in fields(cls)}
+            height, width = values.pop("size")
+            return cls(size=(height, width), **values)
+        except KeyError as error:
+            raise ValueError(f"{printable(path)} does not state {error}") from error
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{printable(path)}: {printable(error)}") from error
+
+    def request(self, prompt: str, **changes: Any) -> ClipRequest:
+        """A request for one clip with these defaults, ``changes`` replacing some of them."""
+        defaults = {
+            "num_frames": self.num_frames,
+            "height": self.size[0],
+            "width": self.size[1],
+            "num_inference_steps": self.num_inference_steps,
+            "guidance_scale": self.guidance_scale,
+            "fps": self.fps,
+        }
+        return ClipRequest(prompt=prompt, **(defaults | changes))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackFolder:
+    """A model folder whose files are there and whole; what their values are worth shows when they load.
+
+    Attributes:
+        members: ``unet``, ..., ``temporal/keyframes``.
+        checksums: file to sha256; empty for a plain diffusers folder, an image model without ``stack.json``.
+    """
+
+    path: Path
+    info: StackInfo
+    members: tuple[str, ...]
+    checksums: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def open(cls, source: str | Path) -> Self:
+        """Find and check a folder, or the embedded one of a name (``"drive-small"``).
+
+        Raises:
+            ValueError: unknown name, a member missing or damaged, a pickle, a checksum that differs; names the file.
+        """
+        path = _find(source)
+        members = member_names(path)
+        files = files_of(path, members)
+        if not (path / "stack.json").is_file():
+            return cls(path=path, info=_folder_info(path), members=members)
+        info = StackInfo.from_json(path / "stack.json")
+        return cls(path=path, info=info, members=members, checksums=_check_sums(path, files))
+
+
+def member_names(folder: Path) -> tuple[str, ...]:
+    """The members a folder should have, and the sets of temporal layers it has."""
+    sets = sorted(path for path in (folder / TEMPORAL).glob("*") if path.is_dir())
+    return (*IMAGE_MEMBERS, *(f"{TEMPORAL}/{path.name}" for path in sets))
+
+
+def files_of(folder: Path, members: Iterable[str]) -> list[str]:
+    """Every file of the members, relative, each member's folder, JSON and headers checked.
+
+    Raises:
+        ValueError: a file is missing, damaged, or one that a library would follow elsewhere.
+    """
+    files = []
+    for name in members:
+        required = IMAGE_MEMBERS.get(name, _NETWORK)
+        check_member_folder(folder / name, required)
+        for file in required:
+            read = safetensors_header if file.endswith(".safetensors") else read_json
+            read(folder / name / file)
+        files += [path.relative_to(folder).as_posix() for path in sorted((folder / name).iterdir()) if path.is_file()]
+    return files
+
+
+def default_info(name: str, unet: Mapping[str, Any], vae: Mapping[str, Any]) -> StackInfo:
+    """Defaults for members without a ``stack.json``: Stable Diffusion's, at the size the UNet's config states.
+
+    Raises:
+        ValueError: no usable size in the configs.
+    """
+    side = unet.get("sample_size")
+    height, width = side if isinstance(side, list | tuple) and len(side) == 2 else (side, side)
+    try:
+        factor = 2 ** (len(vae["block_out_channels"]) - 1)
+        size = (height * factor, width * factor)
+        return StackInfo(name=name, size=size, num_frames=8, fps=8.0, guidance_scale=7.5, num_inference_steps=50)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{printable(name)}: the UNet's config states no usable size: {printable(error)}") from error
+
+
+def _folder_info(folder: Path) -> StackInfo:
+    unet, vae = (read_json(folder / name / "config.json") for name in ("unet", "vae"))
+    return default_info(folder.name, unet, vae)
+
+
+def _find(source: str | Path) -> Path:
+    embedded = sorted(path.parent for path in ASSETS.glob("*/stack.json"))
+    names = {path.name.replace("_", "-"): path for path in embedded}
+    if isinstance(source, str) and source in names:
+        return names[source]
+    folder = Path(source)
+    if not folder.is_dir():
+        known = f"the embedded stacks are: {', '.join(names)}" if names else "no stack is embedded"
+        raise ValueError(f"{printable(source)} is no folder and no known stack; {known}")
+    if not (folder / "stack.json").exists() and not (folder / "model_index.json").exists():
+        raise ValueError(f"{printable(folder)} is no model folder: neither stack.json nor model_index.json in it")
+    return folder
+
+
+def _check_sums(folder: Path, files: list[str]) -> dict[str, str]:
+    """The checksums of ``stack.json``, each verified; names that are not files of a member are never opened."""
+    path = folder / "stack.json"
+    listed = read_json(path).get("members")
+    if not isinstance(listed, dict):
+        raise ValueError(f"{printable(path)} does not list its members with their checksums")
+    if strange := sorted(set(files) ^ set(listed)):
+        side = "is listed in stack.json but missing" if strange[0] in listed else "is not listed in stack.json"
+        raise ValueError(f"{printable(folder / strange[0])} {side}; copy the whole folder again")
+    for name in files:
+        if digest_of(folder / name) != listed[name]:
+            raise ValueError(f"{printable(folder / name)} differs from its checksum in stack.json; copy it again")
+    return dict(listed)
