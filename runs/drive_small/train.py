@@ -59,7 +59,21 @@ def python(script: str, *arguments: str | Path) -> None:
 
 def train(kind: str, steps: int, weights: dict[str, float], recipe: str, *arguments: str | Path) -> None:
     shares = [word for name, share in weights.items() for word in ("--weight", f"{name}={share}")]
-    run("latentloom", "train", kind, *arguments, "--steps", str(steps), "--recipe", recipe, "--threads", "1", *shares)
+    run(
+        sys.executable,
+        "-m",
+        "latentloom",
+        "train",
+        kind,
+        *arguments,
+        "--steps",
+        str(steps),
+        "--recipe",
+        recipe,
+        "--threads",
+        "1",
+        *shares,
+    )
 
 
 def run(*command: str | Path) -> None:

@@ -4,7 +4,7 @@
 
 Expected: one record of 40 frames at 7 fps per scene (every twentieth held out), 128x256, about 40 frames a second on
 one core, no GPU. The same command continues an interrupted run; a larger ``--scenes`` adds scenes and changes none.
-Captions use the words and the order of the footage's. `steering` is -1 (full left) to 1, `speed` in m/s, `vehicles` a
+`steering` is -1 (full left) to 1, `speed` in m/s, `vehicles` a
 count.
 """
 
@@ -12,30 +12,13 @@ import argparse
 from pathlib import Path
 
 from latentloom.data.manifest import Caption, ClipRecord, DatasetWriter
-from latentloom.data.world import WorldClip, WorldWords, random_scene, render
+from latentloom.data.world import WorldClip, random_scene, render
 
 SIZE = (128, 256)
 NUM_FRAMES, FPS = 40, 7.0
 WINDOW = 10  # frames that one caption describes
 HELD_OUT = 20  # every twentieth scene
 FIRST_SEED = 1000
-WORDS = {"day": "daytime", "overcast": "cloudy"}
-
-
-def caption(words: WorldWords) -> str:
-    """The footage's order: source, light, place, traffic, turn, speed."""
-    turn = f"sharply {words.turning.removesuffix(' sharply')}" if "sharply" in words.turning else words.turning
-    parts = [
-        "rendered world",
-        WORDS.get(words.time_of_day, words.time_of_day),
-        WORDS.get(words.weather, words.weather),
-        f"driving on a {words.place}",
-        turn,
-        words.speed,
-        words.change,
-        words.traffic,
-    ]
-    return ", ".join(part for part in parts if part)
 
 
 def add_scene(writer: DatasetWriter, number: int, clip: WorldClip) -> ClipRecord:
@@ -44,7 +27,7 @@ def add_scene(writer: DatasetWriter, number: int, clip: WorldClip) -> ClipRecord
         clip.frames,
         fps=FPS,
         captions=[
-            Caption(start=first, stop=first + WINDOW, text=caption(clip.words_of(first, first + WINDOW)))
+            Caption(start=first, stop=first + WINDOW, text=clip.words_of(first, first + WINDOW).caption)
             for first in range(0, NUM_FRAMES, WINDOW)
         ],
         labels={

@@ -123,3 +123,11 @@ def test_what_a_prompt_loses_is_told(caplog):
 def test_a_width_that_the_heads_cannot_share_is_refused():
     with pytest.raises(ValueError, match="not a multiple of num_heads 4"):
         text_encoder(10, width=18)
+
+
+def test_unknown_words_change_nothing_but_a_warning():
+    tokenizer = train_tokenizer(CAPTIONS)
+    torch.manual_seed(0)
+    encoder = text_encoder(len(tokenizer)).eval()
+    known, mixed = encode_text(tokenizer, encoder, [CAPTIONS[0], f"Zebra {CAPTIONS[0]} lion"])
+    assert torch.equal(known, mixed)

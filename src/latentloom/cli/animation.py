@@ -148,8 +148,8 @@ def training_settings(stack: Stack, request: AnimateRequest) -> tuple[ImageTrain
         loop=replace(
             image.loop, steps=request.image_steps, batch_size=request.image_batch_size, ema_decay=0.99, **loop
         ),
-        learning_rate=image.learning_rate / 4,  # a model that knows pictures already: from nothing takes the full rate
-        muon_learning_rate=image.muon_learning_rate / 4,
+        learning_rate=image.learning_rate / 2,  # a model that knows pictures already: from nothing takes the full rate
+        muon_learning_rate=image.muon_learning_rate / 2,
     )
     return image, temporal
 

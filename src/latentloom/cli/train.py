@@ -81,12 +81,17 @@ def temporal(
     frames: Annotated[int | None, typer.Option(help="Frames per clip.", show_default="the recipe's")] = None,
     fps: Annotated[float | None, typer.Option(help="About their rate.", show_default="the recipe's")] = None,
     layers: Annotated[NewLayers, typer.Option(help="What a stack without layers begins with.")] = NewLayers.DRIVING,
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory, more time: recompute instead of keeping.")
+    ] = False,
 ) -> None:
     """Train temporal layers on a frozen image model; RUN/final holds them, RUN/stack the whole model folder."""
     check_output_folder(output)
     use_threads(options.threads)
     from latentloom.cli import training_runs
 
-    config = training_runs.temporal_config(options, num_frames=frames, fps=fps)
+    config = training_runs.temporal_config(
+        options, num_frames=frames, fps=fps, gradient_checkpointing=gradient_checkpointing
+    )
     if not training_runs.shown(config, options):
         training_runs.run_temporal(config, dataset, output, stack, text=layers == NewLayers.TEXT)

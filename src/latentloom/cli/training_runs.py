@@ -53,9 +53,12 @@ def image_config(options: TrainingOptions) -> ImageTraining:
     return changed(tiny.image() if options.recipe is Recipe.TINY else driving.image(), options)
 
 
-def temporal_config(options: TrainingOptions, *, num_frames: int | None, fps: float | None) -> TemporalTraining:
+def temporal_config(
+    options: TrainingOptions, *, num_frames: int | None, fps: float | None, gradient_checkpointing: bool
+) -> TemporalTraining:
     """The recipe's settings with the user's in their place."""
     config = tiny.temporal() if options.recipe is Recipe.TINY else driving.temporal()
+    config = replace(config, gradient_checkpointing=gradient_checkpointing)
     config = replace(config, **_given({"num_frames": num_frames, "fps": fps}))
     check_count("frames", config.num_frames, MAX_FRAMES)
     check_number("fps", config.fps, 1e-3, MAX_FPS)

@@ -1,30 +1,39 @@
 """Which frames make a training clip: windows of evenly spaced frames at a wanted rate.
 
-A clip takes every ``stride``-th frame of its source, so that motion stays even; the rate that results is stored with
-it and told to the model (`fps`), instead of resampling by time, which would repeat or skip single frames.
+Where the source is even, a clip takes every ``stride``-th frame; the rate that results is stored with it and told to
+the model (`fps`), instead of resampling, which would repeat or skip single frames. Where the source is uneven (phones,
+logs of drives), the frames nearest to evenly spaced moments are taken, and a clip never reaches over a gap.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from latentloom.data.manifest import ClipRecord, Dataset
+
+TOLERANCE = 0.25
+"""How far, in clip frames, a frame may lie from its moment."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """``num_frames`` frames of one record, ``stride`` apart, from ``first`` on; ``fps`` is the clip's own rate."""
+    """Frames ``indices`` of one record, in order; ``fps`` is the clip's own rate."""
 
     record: int
-    first: int
-    stride: int
-    num_frames: int
+    indices: Sequence[int]
     fps: float
     caption: str
 
     @property
-    def indices(self) -> range:
-        """The frames of the record, in order."""
-        return range(self.first, self.first + self.stride * (self.num_frames - 1) + 1, self.stride)
+    def first(self) -> int:
+        """The frame of the record it begins with."""
+        return self.indices[0]
+
+    @property
+    def num_frames(self) -> int:
+        """Length of the clip."""
+        return len(self.indices)
 
 
 def stride_for(source_fps: float, fps: float) -> int:
@@ -53,18 +62,29 @@ def clip_windows(dataset: Dataset, num_frames: int, fps: float, *, split: str = 
 
 def _windows_of(index: int, record: ClipRecord, num_frames: int, fps: float, step: int) -> list[Window]:
     stride = stride_for(record.fps, fps)
-    span = stride * (num_frames - 1)
-    return [
-        Window(
-            record=index,
-            first=first,
-            stride=stride,
-            num_frames=num_frames,
-            fps=record.fps / stride,
-            caption=record.caption(first, first + span),
-        )
-        for first in range(0, record.num_frames - span, step)
-    ]
+    windows = []
+    for first in range(0, record.num_frames - num_frames + 1, step):
+        chosen = _even_frames(record, first, stride, num_frames)
+        if chosen is not None:
+            caption = record.caption(first, chosen[-1])
+            windows.append(Window(record=index, indices=chosen, fps=record.fps / stride, caption=caption))
+    return windows
+
+
+def _even_frames(record: ClipRecord, first: int, stride: int, num_frames: int) -> Sequence[int] | None:
+    """``num_frames`` frames from ``first`` on at the record's rate over ``stride``, or None where there are none."""
+    if record.times is None:
+        last = first + stride * (num_frames - 1)
+        return range(first, last + 1, stride) if last < record.num_frames else None
+    spacing = stride / record.fps
+    known = np.asarray(record.times[first : first + 2 * stride * num_frames + 1])
+    wanted = known[0] + spacing * np.arange(num_frames)
+    after = np.searchsorted(known, wanted).clip(1, len(known) - 1) if len(known) > 1 else np.zeros(num_frames, int)
+    before = (after - 1).clip(0)
+    nearest = np.where(wanted - known[before] <= known[after] - wanted, before, after)
+    if np.abs(known[nearest] - wanted).max() > TOLERANCE * spacing or (np.diff(nearest) <= 0).any():
+        return None
+    return tuple(int(number) + first for number in nearest)
 
 
 def spread(total: int, count: int) -> list[int]:

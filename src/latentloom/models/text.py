@@ -84,7 +84,8 @@ def encode_text(
 ) -> Float[Tensor, "b n d"]:
     """Hidden states of every token, padded to the tokenizer's length, as ``StableDiffusionPipeline`` computes them.
 
-    Differentiable: the caller decides about ``no_grad``. ``warn_about_losses`` tells what a prompt loses on the way.
+    Differentiable: the caller decides about ``no_grad``. Words outside a word-level vocabulary are left out, because no
+    embedding was ever learnt for them; ``warn_about_losses`` tells what a prompt loses on the way.
 
     Args:
         device: where the encoder computes, its own place unless it is offloaded.
@@ -101,7 +102,11 @@ def encode_text(
             f" encoder {config.vocab_size} and {config.max_position_embeddings}; they belong to different models"
         )
     tokens = tokenizer(
-        list(prompts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+        [_known_part(tokenizer, prompt) for prompt in prompts],
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
     )
     # diffusers passes the mask only to encoders that say so; CLIP's causal mask hides the padding from the words anyway
     masked = getattr(config, "use_attention_mask", False)
@@ -117,6 +122,13 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[str]:
         return []
     words = dict.fromkeys(_split(backend, prompt))
     return [word for word in words if backend.token_to_id(word) is None]
+
+
+def _known_part(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
+    unknown = set(unknown_words(tokenizer, prompt))
+    if not unknown:
+        return prompt
+    return " ".join(word for word in _split(tokenizer.backend_tokenizer, prompt) if word not in unknown)
 
 
 def warn_about_losses(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> None:

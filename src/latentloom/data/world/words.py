@@ -1,4 +1,4 @@
-"""From what a drive was to the words that say it. The rules follow the simulator drives', so that captions agree.
+"""From what a drive was to the words that say it: the rules, words and order of the footage that drive-small saw.
 
 - traffic: mean number of listed vehicles per frame: under 0.5 `no traffic`, under 4 `some traffic`, else
   `heavy traffic`.
@@ -19,6 +19,8 @@ from latentloom.data.world.scene import WorldScene
 MPH = 0.44704
 """m/s in a mile per hour."""
 
+_SPOKEN = {"day": "daytime", "overcast": "cloudy"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class WorldWords:
@@ -34,9 +36,10 @@ class WorldWords:
 
     @property
     def caption(self) -> str:
-        """For example "rendered world, driving on a country road, day, some traffic, turning left, fast"."""
-        place, speed = f"rendered world, driving on a {self.place}", f"{self.speed} {self.change}".strip()
-        parts = (place, self.time_of_day, self.weather, self.traffic, self.turning, speed)
+        """For example "rendered world, daytime, driving on a country road, turning left, fast, some traffic"."""
+        light, sky = _SPOKEN.get(self.time_of_day, self.time_of_day), _SPOKEN.get(self.weather, self.weather)
+        parts = ("rendered world", light, sky, f"driving on a {self.place}")
+        parts += (self.turning, self.speed, self.change, self.traffic)
         return ", ".join(part for part in parts if part)
 
 
@@ -44,7 +47,7 @@ def turn_words(yaw_rate: float) -> str:
     """``yaw_rate`` in rad/s, positive to the left."""
     if abs(yaw_rate) < 0.03:
         return "going straight"
-    return f"turning {'left' if yaw_rate > 0 else 'right'}" + (" sharply" if abs(yaw_rate) >= 0.14 else "")
+    return f"{'sharply ' if abs(yaw_rate) >= 0.14 else ''}turning {'left' if yaw_rate > 0 else 'right'}"
 
 
 def speed_words(speeds: Sequence[float]) -> tuple[str, str]:
