@@ -1,9 +1,8 @@
 """The trained parts -> the embedded stack: float16, named, with its model card.
 
-    python runs/drive_small/pack.py work/temporal/stack --decoder work/decoder/final -o FOLDER
+    python runs/drive_small/pack.py work/temporal/stack -o FOLDER
 
-Expected: about 36 MB in seconds; FOLDER is src/latentloom/assets/drive_small. ``--decoder`` takes the
-decoder of an autoencoder whose encoder is bit-equal to the stack's: latents keep their meaning. Refuses anything else.
+Expected: about 40 MB in seconds; FOLDER is src/latentloom/assets/drive_small.
 """
 
 import argparse
@@ -11,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL
 
 from latentloom.stack import Stack
 
@@ -19,23 +17,9 @@ CARD = Path(__file__).with_name("MODEL_CARD.md")
 NOTE = "Driving clips from text; see README.md for what it saw and what it cannot do."
 
 
-def with_decoder(stack: Stack, folder: Path) -> AutoencoderKL:
-    """The autoencoder in ``folder``.
-
-    Raises:
-        ValueError: its encoder differs from the stack's.
-    """
-    sharper = AutoencoderKL.from_pretrained(folder)
-    for name, tensor in stack.vae.state_dict().items():
-        if name.startswith(("encoder.", "quant_conv.")) and not torch.equal(tensor, sharper.state_dict()[name]):
-            raise ValueError(f"the encoder of {folder} differs from the stack's in {name}; give a --decoder-only run")
-    return sharper
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stack", type=Path)
-    parser.add_argument("--decoder", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     arguments = parser.parse_args()
     stack = Stack.load(arguments.stack)
@@ -44,7 +28,7 @@ def main() -> None:
         "text_encoder": stack.text_encoder,
         "tokenizer": stack.tokenizer,
         "scheduler": stack.scheduler,
-        "vae": stack.vae if arguments.decoder is None else with_decoder(stack, arguments.decoder),
+        "vae": stack.vae,
         "temporal": stack.temporal,
     }
     info = replace(stack.info, name="drive-small", note=NOTE)

@@ -15,23 +15,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 HERE = Path(__file__).parent
-PIXELS = {"lake": 0.40, "jungle": 0.12, "highway": 0.08, "night": 0.04, "city_gif": 0.02, "stills": 0.12, "world": 0.22}
-IMAGES = {
-    "lake": 0.28,
-    "jungle": 0.10,
-    "highway": 0.12,
+PIXELS = {"lake": 0.50, "jungle": 0.17, "highway": 0.06, "night": 0.03, "city_gif": 0.02, "stills": 0.08, "world": 0.14}
+CLIPS = {
+    "lake": 0.30,
+    "jungle": 0.12,
+    "highway": 0.16,
     "night": 0.05,
     "city_gif": 0.02,
-    "stills": 0.11,
     "real_garage": 0.02,
-    "world": 0.30,
+    "world": 0.33,
 }
-CLIPS = {
-    "lake": 0.36,
-    "jungle": 0.12,
-    "highway": 0.14,
+IMAGES = {
+    "lake": 0.30,
+    "jungle": 0.10,
+    "highway": 0.13,
     "night": 0.04,
     "city_gif": 0.02,
+    "stills": 0.09,
     "real_garage": 0.02,
     "world": 0.30,
 }
@@ -45,12 +45,11 @@ class Size:
     autoencoder: int
     image: int
     temporal: int
-    decoder: int
     recipe: str
 
 
-FULL = Size(scenes=260, autoencoder=1600, image=2500, temporal=800, decoder=1500, recipe="driving")
-TINY = Size(scenes=2, autoencoder=3, image=3, temporal=3, decoder=2, recipe="tiny")
+FULL = Size(scenes=260, autoencoder=4000, image=3600, temporal=1200, recipe="driving")
+TINY = Size(scenes=2, autoencoder=3, image=3, temporal=3, recipe="tiny")
 
 
 def python(script: str, *arguments: str | Path) -> None:
@@ -97,11 +96,8 @@ def main() -> None:
     train("image", size.image, IMAGES, recipe, *image)
     clips = (work / "clips", "--stack", work / "image" / "stack", "-o", work / "temporal")
     train("temporal", size.temporal, CLIPS, recipe, *clips)
-    sharpen = (work / "footage", "--from", work / "autoencoder", "--decoder-only", "-o", work / "decoder")
-    train("autoencoder", size.decoder, PIXELS, recipe, *sharpen)
     if not (work / "drive_small").exists():
-        decoder = ("--decoder", work / "decoder" / "final")
-        python("pack.py", work / "temporal" / "stack", *decoder, "-o", work / "drive_small")
+        python("pack.py", work / "temporal" / "stack", "-o", work / "drive_small")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""``latentloom inspect``: what a model folder, dataset, training run or video is, read without loading weights."""
+"""``latentloom inspect``: what a model folder, dataset, training run or video is; only temporal weights are read."""
 
 import json
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from latentloom.cli.tables import print_table
 from latentloom.files import one_line
+
+if TYPE_CHECKING:
+    from latentloom.align import TemporalLayers
 
 
 def inspect(
@@ -101,24 +104,23 @@ def _inspect_layers(folder: Path) -> None:
     layers = load_temporal(folder, torch.float32)
     parameters = sum(parameter.numel() for parameter in layers.parameters())
     print(f"{folder}: temporal layers, {parameters:,} parameters, fingerprint {layers.fingerprint}")
-    print_table(
-        ("site", "layer", "channels", "alpha"),
-        [
-            (name, type(layers.layer(name)).__name__, site.channels, float(_alpha(layers.layer(name))))
-            for name, site in layers.sites.items()
-        ],
-    )
+    _print_layers(layers)
 
 
-def _alpha(layer: Any) -> float:
-    return layer.mixing.alpha.item()
+def _print_layers(layers: "TemporalLayers") -> None:
+    """Of the image network nothing is needed."""
+    rows = []
+    for name, site in layers.sites.items():
+        layer: Any = layers.layer(name)
+        parameters = sum(parameter.numel() for parameter in layer.parameters())
+        rows.append((name, type(layer).__name__, site.channels, parameters, layer.mixing.alpha.item()))
+    print_table(("site", "layer", "channels", "parameters", "alpha"), rows)
 
 
 def _inspect_stack(source: str) -> None:
     from latentloom.stack_folder import StackFolder
 
     found = StackFolder.open(source)  # refused before anything that takes seconds is imported
-    from latentloom.align import attach
     from latentloom.stack import Stack
 
     stack = Stack.load(found)
@@ -138,9 +140,7 @@ def _inspect_stack(source: str) -> None:
     rows = [(name, row.get("parameters", 0), row.get("bytes", 0)) for name, row in stack.describe()["members"].items()]
     print_table(("member", "parameters", "bytes"), rows)
     if stack.keyframe_layers is not None:
-        video = attach(stack.unet, stack.keyframe_layers)
-        table = [(row.site, row.layer, row.channels, row.parameters, row.alpha) for row in video.table()]
-        print_table(("site", "layer", "channels", "parameters", "alpha"), table)
+        _print_layers(stack.keyframe_layers)
 
 
 def _licence(folder: Path) -> str:

@@ -28,7 +28,7 @@ from latentloom.shapes import from_pixels, to_pixels
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
 from latentloom.training.optimizer import build_optimizers
 from latentloom.training.order import Draw
-from latentloom.training.run_folder import settings_of
+from latentloom.training.run_folder import save_result, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -239,7 +239,7 @@ def train_autoencoder(
     if config.train_encoder:
         mean, std = latent_statistics(network, dataset)
         fold_statistics(network, mean, std)
-    network.save_pretrained(output / "final")
+    save_result(output / "final", network.save_pretrained)
     return network
 
 

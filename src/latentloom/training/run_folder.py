@@ -10,7 +10,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, fields
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.data.manifest import Dataset
-from latentloom.files import digest_of, write_text
+from latentloom.files import digest_of, whole_folder, write_text
 
 _VERSIONS = ("torch", "diffusers", "transformers", "accelerate", "numpy")
 
@@ -129,6 +129,13 @@ def settings_of(config: Any, dataset: Dataset, start: Mapping[str, str]) -> dict
     settings = resolved(asdict(config), config.loop)
     footage = digest_of(dataset.root / "manifest.jsonl")
     return {**settings, "dataset": footage, **{f"start.{name}": digest for name, digest in start.items()}}
+
+
+def save_result(folder: Path, save: Callable[[Path], object]) -> None:
+    """Let ``save`` fill a result folder, whole or not at all, unless an earlier, equal run has."""
+    if not folder.exists():
+        with whole_folder(folder) as partial:
+            save(partial)
 
 
 class RunLog:

@@ -30,7 +30,7 @@ from latentloom.shapes import to_pixels
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
 from latentloom.training.optimizer import build_optimizers
 from latentloom.training.order import Draw
-from latentloom.training.run_folder import settings_of
+from latentloom.training.run_folder import save_result, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -204,5 +204,5 @@ def train_temporal(
     finally:
         task.video.detach()
     layers.requires_grad_(False)
-    layers.save_pretrained(output / "final")
+    save_result(output / "final", layers.save_pretrained)
     return layers
