@@ -171,6 +171,7 @@ def test_a_damaged_file_of_frames_is_named(folder: Path) -> None:
         ({"fps": float("nan")}, "fps is nan"),
         ({"fps": 10**400}, "no record of a clip"),
         ({"times": [0.0]}, "1 times for 6 frames"),
+        ({"times": [0.0, 0.2, 0.1, 0.3, 0.4, 0.5]}, "times run backward"),
         ({"labels": {"sp\x1beed": [1.0]}}, r"1 sp\\x1beed for 6 frames"),
         ({"labels": {"speed": ["fast"] * 6}}, "no number|no record of a clip"),
         ({"captions": [{"start": 3, "stop": 3, "text": ""}]}, "a caption covers no frame"),

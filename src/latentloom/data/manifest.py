@@ -14,6 +14,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -80,6 +81,8 @@ class ClipRecord:
                 raise ValueError(f"clip {self.id}: {len(values)} {printable(name)} for {self.num_frames} frames")
             if values is not None and not all(map(_is_number, values)):
                 raise ValueError(f"clip {self.id}: {printable(name)} hold what is no number")
+        if self.times is not None and any(later < time for time, later in pairwise(self.times)):
+            raise ValueError(f"clip {self.id}: its times run backward")
         if any(not 0 <= caption.start < caption.stop for caption in self.captions):
             raise ValueError(f"clip {self.id}: a caption covers no frame")
         if not all(isinstance(caption.text, str) for caption in self.captions):
