@@ -11,9 +11,9 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from latentloom.cli.clip_files import DECODED_AT_ONCE, ClipFiles, sample, spread, write_clip, write_sheet
+from latentloom.cli.clip_files import DECODED_AT_ONCE, ClipFiles, sample, write_clip, write_sheet
 from latentloom.cli.options import compute_device
-from latentloom.data.clips import Window
+from latentloom.data.clips import Window, spread
 from latentloom.data.manifest import Dataset
 from latentloom.diffusion.sampler import clip_noise
 from latentloom.evaluation.memorisation import nearest_frames

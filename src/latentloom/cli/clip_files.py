@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from latentloom.cli.progress import progress
+from latentloom.data.clips import spread
 from latentloom.data.sheets import contact_sheet
 from latentloom.data.video import write_video
 from latentloom.diffusion.sampler import num_evaluations
@@ -110,12 +111,6 @@ def write_clip(stack: Stack, request: ClipRequest, latents: Tensor, files: ClipF
 def write_sheet(frames: UInt8[Tensor, "t h w 3"], path: Path, *, columns: int | None = None) -> None:
     """A contact sheet, of frames averaged down where they are large."""
     contact_sheet(_small(frames), path, columns=columns)
-
-
-def spread(num_frames: int, count: int) -> list[int]:
-    """At most ``count`` frame numbers, evenly spread, the first and the last among them."""
-    count = min(count, num_frames)
-    return [round(i * (num_frames - 1) / max(1, count - 1)) for i in range(count)]
 
 
 def _watched(

@@ -55,12 +55,13 @@ def _compare(stack: "Stack", request: "ClipRequest", latents: "Tensor", seed: in
     import torch
 
     from latentloom.cli import clip_files
+    from latentloom.data.clips import spread
     from latentloom.diffusion.sampler import clip_noise
     from latentloom.models.autoencoder import VideoAutoencoder
     from latentloom.stages.decoding import decode_frames
     from latentloom.stages.request import seeded_generator
 
-    chosen = clip_files.spread(request.num_frames, COLUMNS)
+    chosen = spread(request.num_frames, COLUMNS)
     noise = clip_noise(tuple(latents.shape), seeded_generator(seed), stack.execution_device, stack.unet.dtype)
     alone = replace(request, num_frames=len(chosen), temporal_strength=0.0)
     images = clip_files.sample(stack, alone, noise=noise[:, chosen], title="without temporal layers")

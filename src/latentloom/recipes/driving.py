@@ -65,10 +65,19 @@ def image(
 
 
 def temporal(
-    *, steps: int = 800, batch_size: int = 2, seed: int = 0, dtype: str = "auto", weights: Mapping[str, float] = {}
+    *, steps: int = 1000, batch_size: int = 2, seed: int = 0, dtype: str = "auto", weights: Mapping[str, float] = {}
 ) -> TemporalTraining:
     """Clips of 16 frames at 5 to 8 frames per second."""
     return TemporalTraining(
-        loop=LoopConfig(steps=steps, batch_size=batch_size, seed=seed, dtype=dtype, ema_decay=0.998, preview_steps=200),
+        loop=LoopConfig(
+            steps=steps,
+            batch_size=batch_size,
+            seed=seed,
+            dtype=dtype,
+            ema_decay=0.998,
+            decay_fraction=0.5,
+            preview_steps=500,
+        ),
+        muon_learning_rate=0.004,
         source_weights=weights,
     )
