@@ -35,6 +35,9 @@ def animate(
         raise ValueError(f"{output.parent} is no folder to write {output.name} into; make it first")
     if not videos.exists():
         raise ValueError(f"{videos}: no such folder of videos")
+    from latentloom.stack_folder import StackFolder
+
+    folder = StackFolder.open(image_ldm)  # refused before anything that takes seconds is imported
     use_threads(threads)
     from latentloom.cli import animation
 
@@ -49,4 +52,4 @@ def animate(
         seed=seed,
         dtype=dtype,
     )
-    animation.animate_footage(image_ldm, videos, output, request)
+    animation.animate_footage(folder, videos, output, request)

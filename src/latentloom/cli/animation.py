@@ -31,7 +31,8 @@ from latentloom.layers.layer_set import LayerSet
 from latentloom.models.untrusted import read_json
 from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving
-from latentloom.stack import Stack, StackInfo
+from latentloom.stack import Stack
+from latentloom.stack_folder import StackFolder, StackInfo
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.image import ImageTraining, train_image
 from latentloom.training.run_folder import agree_on_config, locked
@@ -71,7 +72,7 @@ class AnimateRequest:
             check_number("fps", self.fps, 1e-3, MAX_FPS)
 
 
-def animate_footage(source: str, videos: Path, output: Path, request: AnimateRequest) -> None:
+def animate_footage(source: str | StackFolder, videos: Path, output: Path, request: AnimateRequest) -> None:
     """Make the video model; returns at once when the same command has made it before.
 
     Raises:

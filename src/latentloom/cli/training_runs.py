@@ -27,7 +27,8 @@ from latentloom.models.image_ldm import ImageLDM
 from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
 from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving, tiny
-from latentloom.stack import Stack, StackInfo
+from latentloom.stack import Stack
+from latentloom.stack_folder import StackInfo
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
 from latentloom.training.image import ImageTraining, fill_cache, train_image
