@@ -1,22 +1,12 @@
 """Fixtures that several rooms' tests share; shapes are checked while testing, see addopts in pyproject.toml."""
 
-import resource
 import shutil
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.tiny import tiny_stack
 
 from latentloom.stack import Stack
-
-
-@pytest.fixture
-def full_disk() -> Iterator[Callable[[], None]]:
-    """Call it, and no file of this process grows beyond a thousand bytes any more."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @pytest.fixture(scope="session")

@@ -4,13 +4,13 @@ import hashlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from tests.full_disk import full_disk
 
 from latentloom import files
 from latentloom.files import digest_of, one_line, partial_path, printable, remove_debris, save_tensors, whole_folder
@@ -47,12 +47,15 @@ def test_a_failure_leaves_the_file_that_was_there(tmp_path: Path) -> None:
     assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("a.txt", "old")]
 
 
-def test_a_full_disk_is_an_os_error_with_the_files_name(tmp_path: Path, full_disk: Callable[[], None]) -> None:
-    full_disk()
-    with pytest.raises(OSError, match="File too large") as caught:
+def test_a_full_disk_is_an_os_error_with_the_files_name(tmp_path: Path) -> None:
+    with full_disk(), pytest.raises(OSError, match="File too large") as caught:
         save_tensors(tmp_path / "a.safetensors", {"x": torch.zeros(1000)})
     assert caught.value.filename == str(tmp_path / "a.safetensors")
-    with pytest.raises(OSError, match="File too large"), whole_folder(tmp_path / "folder") as partial:
+    with (
+        full_disk(),
+        pytest.raises(OSError, match="File too large"),
+        whole_folder(tmp_path / "folder") as partial,
+    ):
         save_file({"x": torch.zeros(1000)}, partial / "a.safetensors")
     assert list(tmp_path.iterdir()) == []
 

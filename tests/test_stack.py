@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tests.full_disk import full_disk
 from tests.tiny import tiny_stack
 
 from latentloom.files import digest_of, printable
@@ -154,9 +155,8 @@ def test_a_save_that_fails_leaves_nothing_behind(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_leaves_nothing_behind(stack, tmp_path, full_disk):
-    full_disk()
-    with pytest.raises(OSError, match="File too large"):
+def test_a_full_disk_leaves_nothing_behind(stack, tmp_path):
+    with full_disk(), pytest.raises(OSError, match="File too large"):
         stack.save(tmp_path / "stack")
     assert list(tmp_path.iterdir()) == []
 

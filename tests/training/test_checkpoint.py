@@ -1,10 +1,10 @@
 """Checkpoints are whole or not there (R2, R5, R7, R11)."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from tests.full_disk import full_disk
 
 from latentloom.training.checkpoint import load_latest, save_checkpoint
 
@@ -73,10 +73,9 @@ def test_no_checkpoint_ever_holds_nan(tmp_path: Path, value: float) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
 
-def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path, full_disk: Callable[[], None]) -> None:
+def test_a_full_disk_leaves_the_last_good_checkpoint(tmp_path: Path) -> None:
     save(tmp_path, 1)
-    full_disk()
-    with pytest.raises(OSError, match="File too large"):
+    with full_disk(), pytest.raises(OSError, match="File too large"):
         save_checkpoint(tmp_path, 2, {"net.weights": {"w": torch.zeros(1000)}}, {})
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
