@@ -43,7 +43,7 @@ def demo(
     clip_files.write_clip(stack, request, latents, files, seed=seed)
     _compare(stack, request, latents, seed, output / NAMES[3])
     print(f"{files.video}   the clip: play it")
-    print(f"{files.sheet}   its frames in reading order: road and horizon hold still; small things still flicker")
+    print(f"{files.sheet}   its frames in reading order: road, line and hills hold still; trees and sky shimmer")
     print(f"{output / NAMES[3]}   above the clip, below the same noise without temporal layers: every frame for itself")
     print(f"{files.receipt}   how it was made; the same command gives the same video")
 
