@@ -166,9 +166,9 @@ def _find(source: str | Path) -> Path:
     if isinstance(source, str) and source in names:
         return names[source]
     folder = Path(source)
-    if not folder.is_dir():
+    if not str(source) or not folder.is_dir():
         known = f"the embedded stacks are: {', '.join(names)}" if names else "no stack is embedded"
-        raise ValueError(f"{printable(source)} is no folder and no known stack; {known}")
+        raise ValueError(f"{printable(source) or 'an empty name'} is no folder and no known stack; {known}")
     if not (folder / "stack.json").exists() and not (folder / "model_index.json").exists():
         raise ValueError(f"{printable(folder)} is no model folder: neither stack.json nor model_index.json in it")
     return folder

@@ -20,6 +20,8 @@ def inspect(
     folder = Path(path)
     if folder.is_file():
         _inspect_video(folder)
+    elif folder.suffix and not folder.exists():
+        raise ValueError(f"{one_line(path)}: no such file or folder")
     elif (folder / "dataset.json").is_file():
         _inspect_dataset(folder)
     elif (folder / "log.jsonl").is_file() and not (folder / "stack.json").is_file():

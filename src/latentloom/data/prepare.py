@@ -199,7 +199,9 @@ def _rate(header: VideoHeader, settings: _Settings) -> float | None:
 
 def _check_length(path: Path, num_frames: int, settings: _Settings) -> None:
     if num_frames < settings.min_frames:
-        raise VideoError(path, f"{num_frames} frames < {settings.min_frames}, the shortest clip that is used")
+        raise VideoError(
+            path, f"{num_frames} frames < {settings.min_frames}, the shortest clip that is used (--min-frames)"
+        )
 
 
 def _add(writer: DatasetWriter, clip: _Clip, settings: _Settings) -> int:
