@@ -12,7 +12,7 @@ def digest_of_tensors(tensors: Mapping[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         total.update(f"{name} {tuple(tensor.shape)} ".encode())
-        total.update(tensor.detach().to("cpu", torch.float32).contiguous().numpy())
+        total.update(tensor.detach().to("cpu", torch.float32).numpy().tobytes())
     return total.hexdigest()
 
 

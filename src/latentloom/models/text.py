@@ -7,6 +7,7 @@ transformers classes, so that stock pipelines load them from a folder; ``encode_
 import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -128,7 +129,8 @@ def _known_part(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
     unknown = set(unknown_words(tokenizer, prompt))
     if not unknown:
         return prompt
-    return " ".join(word for word in _split(tokenizer.backend_tokenizer, prompt) if word not in unknown)
+    backend = cast(Tokenizer, tokenizer.backend_tokenizer)
+    return " ".join(word for word in _split(backend, prompt) if word not in unknown)
 
 
 def warn_about_losses(tokenizer: PreTrainedTokenizerBase, prompts: Sequence[str]) -> None:

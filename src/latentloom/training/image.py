@@ -167,7 +167,7 @@ def fill_cache(dataset: Dataset, vae: AutoencoderKL, progress: Callable[[int, in
 
     Only the encoder's weights name the cache: it stays valid when the decoder is trained further.
     """
-    vae.to("cuda" if torch.cuda.is_available() else "cpu")
+    vae.to(torch.device("cuda" if torch.cuda.is_available() else "cpu"))  # pyright: ignore[reportArgumentType]
     autoencoder, dtype = VideoAutoencoder(vae), preferred_dtype(vae.device)
 
     def encode(frames: Tensor) -> Tensor:
