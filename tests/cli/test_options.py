@@ -1,3 +1,7 @@
+import errno
+import os
+import tempfile
+
 import pytest
 
 from latentloom.cli.options import check_output_folder, check_outputs, parsed_size, parsed_weights
@@ -53,3 +57,14 @@ def test_an_output_folder_is_no_file(tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="is a file"):
         check_output_folder(tmp_path / "file")
+
+
+def test_a_folder_that_takes_no_files_is_refused_before_any_work(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    check_outputs([tmp_path / "a.mp4"], force=False)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(tempfile, "TemporaryFile", full)
+    with pytest.raises(ValueError, match=r"takes no files \(Read-only file system\)"):
+        check_outputs([tmp_path / "a.mp4"], force=False)

@@ -1,5 +1,6 @@
 """Options that several commands share, and texts turned into values: sizes, source weights, output files."""
 
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
@@ -51,7 +52,7 @@ def check_outputs(paths: Iterable[Path], *, force: bool) -> None:
     """Refuse output files that cannot be written, before any work is done for them.
 
     Raises:
-        ValueError: one exists and ``force`` is not set, is a folder, or has no folder to be written into.
+        ValueError: one exists and ``force`` is not set, is a folder, or has no folder that takes a file.
     """
     for path in paths:
         if path.is_dir():
@@ -60,6 +61,11 @@ def check_outputs(paths: Iterable[Path], *, force: bool) -> None:
             raise ValueError(f"{path} exists; choose another name or overwrite it with --force")
         if not path.parent.is_dir():
             raise ValueError(f"{path.parent} is no folder to write {path.name} into; make it first")
+        try:  # permissions, read-only disks and odd file systems all show when a file is made
+            with tempfile.TemporaryFile(dir=path.parent):
+                pass
+        except OSError as error:
+            raise ValueError(f"{path.parent} takes no files ({error.strerror}); choose another folder") from error
 
 
 def check_output_folder(folder: Path) -> None:
