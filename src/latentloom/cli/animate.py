@@ -7,7 +7,7 @@ import typer
 
 from latentloom.cli.options import Dtype, Seed, Threads, check_output_folder, use_threads
 
-IMAGE_STEPS, TEMPORAL_STEPS = 500, 400  # drive-small on two cores: 0.6 and 1.6 core-seconds a step, 12 minutes in all
+IMAGE_STEPS, TEMPORAL_STEPS = 500, 400  # drive-small on two cores: 0.5 and 1.5 s a step, about 15 minutes in all
 
 
 def animate(
