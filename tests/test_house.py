@@ -103,7 +103,7 @@ def test_layers_import_torch_einops_and_the_shapes_only():
 
 def test_hooks_are_registered_in_align_only():
     users = {path.name for path in SOURCES for name, _ in calls(path) if re.search(r"register_\w*hook", name)}
-    assert users == {"align.py"}
+    assert users == {"aligned.py"}
 
 
 def test_nothing_unpickles_what_it_reads():

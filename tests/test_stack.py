@@ -16,15 +16,15 @@ from latentloom.files import digest_of, printable
 from latentloom.models.untrusted import safetensors_header
 from latentloom.stack import Stack, StackInfo
 from latentloom.stages.keyframes import generate_keyframes
-from latentloom.stages.request import seeded_generator
+from latentloom.stages.request import ClipRequest, seeded_generator
 
 MEMBERS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", "temporal/keyframes")
 UNET = "unet/diffusion_pytorch_model.safetensors"
 
 
 def clip(stack: Stack) -> torch.Tensor:
-    request = {"num_frames": 3, "height": 32, "width": 64, "num_inference_steps": 2}
-    return generate_keyframes(stack, "a lake by day", generator=seeded_generator(0), **request)
+    request = ClipRequest(prompt="a lake by day", num_frames=3, height=32, width=64, num_inference_steps=2)
+    return generate_keyframes(stack, request, generator=seeded_generator(0))
 
 
 def sign(folder: Path) -> None:

@@ -54,8 +54,12 @@ def moving_layers(unet: UNet2DConditionModel, layer_set: LayerSet | None = None,
     return layers
 
 
-def tiny_stack(prediction_type: PredictionType = "v_prediction", layer_set: LayerSet | None = None) -> Stack:
-    """A stack of random weights for clips of 4 frames of 32x64 pixels."""
+def tiny_stack(
+    prediction_type: PredictionType = "v_prediction",
+    layer_set: LayerSet | None = None,
+    sets: tuple[str, ...] = ("keyframes",),
+) -> Stack:
+    """A stack of random weights for clips of 4 frames of 32x64 pixels, with the temporal layers ``sets``."""
     unet, tokenizer = tiny_unet(), train_tokenizer(CAPTIONS, max_length=12)
     torch.manual_seed(0)
     return Stack(
@@ -65,5 +69,5 @@ def tiny_stack(prediction_type: PredictionType = "v_prediction", layer_set: Laye
         text_encoder=text_encoder(len(tokenizer), max_length=12, width=TEXT_WIDTH, num_heads=2).eval(),
         tokenizer=tokenizer,
         scheduler=noise_scheduler(prediction_type, zero_terminal_snr=prediction_type != "epsilon"),
-        temporal={"keyframes": moving_layers(unet, layer_set)},
+        temporal={name: moving_layers(unet, layer_set, seed) for seed, name in enumerate(sets)},
     )

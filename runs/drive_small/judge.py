@@ -63,19 +63,10 @@ def held_out(dataset: Dataset, prefixes: tuple[str, ...], num_frames: int, fps: 
 
 
 def clip(stack: Stack, window: Window, seed: int, strength: float) -> Tensor:
-    height, width = stack.info.size
-    latents = generate_keyframes(
-        stack,
-        window.caption,
-        num_frames=window.num_frames,
-        height=height,
-        width=width,
-        fps=window.fps,
-        num_inference_steps=stack.info.num_inference_steps,
-        guidance_scale=stack.info.guidance_scale,
-        generator=seeded_generator(seed),
-        temporal_strength=strength,
+    request = stack.info.request(
+        window.caption, num_frames=window.num_frames, fps=window.fps, temporal_strength=strength
     )
+    latents = generate_keyframes(stack, request, generator=seeded_generator(seed))
     return to_pixels(VideoAutoencoder(stack.vae).decode(latents, chunk_size=4)[0])
 
 

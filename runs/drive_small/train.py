@@ -40,40 +40,26 @@ IMAGES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Size:
-    """How much of everything: the shipped stack, or its twin."""
+    """How much of everything: the shipped stack, or its twin. ``steps`` None are those of the recipe."""
 
     scenes: int
-    autoencoder: int
-    image: int
-    temporal: int
+    steps: int | None
     recipe: str
 
 
-FULL = Size(scenes=260, autoencoder=4000, image=3600, temporal=900, recipe="driving")
-TINY = Size(scenes=2, autoencoder=3, image=3, temporal=3, recipe="tiny")
+FULL = Size(scenes=260, steps=None, recipe="driving")
+TINY = Size(scenes=2, steps=3, recipe="tiny")
 
 
 def python(script: str, *arguments: str | Path) -> None:
     run(sys.executable, HERE / script, *arguments)
 
 
-def train(kind: str, steps: int, weights: dict[str, float], recipe: str, *arguments: str | Path) -> None:
-    shares = [word for name, share in weights.items() for word in ("--weight", f"{name}={share}")]
-    run(
-        sys.executable,
-        "-m",
-        "latentloom",
-        "train",
-        kind,
-        *arguments,
-        "--steps",
-        str(steps),
-        "--recipe",
-        recipe,
-        "--threads",
-        "2",
-        *shares,
-    )
+def train(kind: str, size: Size, weights: dict[str, float], *arguments: str | Path) -> None:
+    options = ["--recipe", size.recipe, "--threads", "2"]
+    options += [word for name, share in weights.items() for word in ("--weight", f"{name}={share}")]
+    options += [] if size.steps is None else ["--steps", str(size.steps)]
+    run(sys.executable, "-m", "latentloom", "train", kind, *arguments, *options)
 
 
 def run(*command: str | Path) -> None:
@@ -91,12 +77,11 @@ def main() -> None:
     python("footage.py", arguments.shared, "-o", work / "footage")
     python("world.py", "-o", work / "footage", "--scenes", str(size.scenes))
     python("thin.py", work / "footage", "-o", work / "clips", "--fps", "6.5")
-    recipe = size.recipe
-    train("autoencoder", size.autoencoder, PIXELS, recipe, work / "footage", "-o", work / "autoencoder")
+    train("autoencoder", size, PIXELS, work / "footage", "-o", work / "autoencoder")
     image = (work / "clips", "--autoencoder", work / "autoencoder", "-o", work / "image")
-    train("image", size.image, IMAGES, recipe, *image)
+    train("image", size, IMAGES, *image)
     clips = (work / "clips", "--stack", work / "image" / "stack", "-o", work / "temporal")
-    train("temporal", size.temporal, CLIPS, recipe, *clips)
+    train("temporal", size, CLIPS, *clips)
     if not (work / "drive_small").exists():
         python("pack.py", work / "temporal" / "stack", "-o", work / "drive_small")
 

@@ -15,11 +15,15 @@ if TYPE_CHECKING:
     from latentloom.pipeline import VideoLDMPipeline
     from latentloom.stack import Stack, StackInfo
     from latentloom.stages.decoding import decode_frames
+    from latentloom.stages.interpolation import interpolate_frames
     from latentloom.stages.keyframes import generate_keyframes
+    from latentloom.stages.prediction import predict_frames, roll_out
+    from latentloom.stages.request import ClipRequest
     from latentloom.stages.start_frame import generate_start_frame
 
 _HOMES = {
     "Aligned": "latentloom.align",
+    "ClipRequest": "latentloom.stages.request",
     "LayerSet": "latentloom.layers.layer_set",
     # DiffusionPipeline looks for the base class of our members in the library they come from
     "ModelMixin": "diffusers.models.modeling_utils",
@@ -33,10 +37,14 @@ _HOMES = {
     "decode_frames": "latentloom.stages.decoding",
     "generate_keyframes": "latentloom.stages.keyframes",
     "generate_start_frame": "latentloom.stages.start_frame",
+    "interpolate_frames": "latentloom.stages.interpolation",
+    "predict_frames": "latentloom.stages.prediction",
+    "roll_out": "latentloom.stages.prediction",
 }
 
 __all__ = [
     "Aligned",
+    "ClipRequest",
     "LayerSet",
     "ModelMixin",
     "Stack",
@@ -49,6 +57,9 @@ __all__ = [
     "decode_frames",
     "generate_keyframes",
     "generate_start_frame",
+    "interpolate_frames",
+    "predict_frames",
+    "roll_out",
 ]
 
 

@@ -4,7 +4,7 @@ Thin: checking, sampling and decoding are the stages'; here are only lists of pr
 """
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -30,7 +30,7 @@ from latentloom.stack_folder import StackInfo, default_info
 from latentloom.stages.decoding import decode_frames
 from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import MAX_FRAMES, ClipRequest, check_count, per_clip
-from latentloom.stages.text_to_latents import size_factor
+from latentloom.stages.sampling import size_factor
 
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
@@ -125,9 +125,10 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
         members = {name: member for name, member in self.components.items() if name != "temporal"}
         Stack(self.info, **members, temporal={"keyframes": self.temporal}).save(Path(save_directory))
 
-    @property
-    def keyframe_layers(self) -> TemporalLayers:
-        """The temporal layers, under the name the stages use."""
+    def temporal_layers(self, name: str) -> TemporalLayers:
+        """The layers of the key frames, as stages ask for them. Raises ``ValueError`` for another name."""
+        if name != "keyframes":
+            raise ValueError(f"a VideoLDMPipeline has no {name} layers, only those of key frames; use Stack.load")
         return self.temporal
 
     @property
@@ -232,8 +233,9 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
                 told = user_callback(self, index, timestep, {"latents": latents}) if user_callback is not None else None
                 return (told or {}).get("latents")
 
-            options = {"generator": generator, "latents": noise, "eta": eta, "callback_on_step_end": callback}
-            return generate_keyframes(self, **asdict(request), **options)
+            return generate_keyframes(
+                self, request, generator=generator, latents=noise, eta=eta, callback_on_step_end=callback
+            )
 
     def _decoder(self, output_type: str, chunk_size: int | None) -> Callable[[Tensor], Any]:
         """Latents of one clip to what ``output_type`` asks for."""

@@ -128,7 +128,7 @@ def test_an_image_model_without_temporal_layers_gets_new_ones(latentloom, stack,
     assert "temporal layers: new" in result.out
     made = Stack.load(tmp_path / "new")
     assert made.info.num_frames == 3
-    assert made.keyframe_layers is not None and made.keyframe_layers.layer_set.fps
+    assert made.keyframe_layers is not None and made.keyframe_layers.number_names == ("fps",)
     assert weights(tmp_path / "new")["unet"] == next((tmp_path / "image" / "unet").glob("*.safetensors")).read_bytes()
 
 
@@ -190,4 +190,4 @@ def test_both_trainings_take_their_numbers_from_the_request_and_the_stack(stack)
     assert (image.loop.steps, image.loop.batch_size, image.loop.seed) == (7, 2, 4)
     assert (temporal.loop.steps, temporal.loop.batch_size, temporal.loop.dtype) == (9, 1, "fp32")
     assert (temporal.num_frames, temporal.fps) == (stack.info.num_frames, stack.info.fps)
-    assert training_runs.starting_layers(stack, LayerSet.driving(), 0) is stack.keyframe_layers
+    assert training_runs.starting_layers(stack, "keyframes", LayerSet.driving(), 0) is stack.keyframe_layers

@@ -7,6 +7,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from tests.command import Command, refusal
 
@@ -16,6 +17,7 @@ from latentloom.data.manifest import Caption, DatasetWriter
 from latentloom.data.video import read_video
 from latentloom.recipes import tiny
 from latentloom.stack import Stack
+from latentloom.stages.prediction import predict_frames
 from latentloom.training.loop import Loop
 
 TINY, FEW = ("--recipe", "tiny"), ("--steps", 3, "--seed", 5)
@@ -76,6 +78,33 @@ def test_the_same_command_after_the_end_changes_nothing_and_other_settings_are_r
     assert "loop.steps (was 3, now 4)" in refusal(latentloom(*words, "--steps", 4, "--seed", 5))
 
 
+def test_prediction_and_interpolation_join_the_stack_whose_image_model_they_share(latentloom, chain, dataset, tmp_path):
+    stack, layers = chain / "temporal" / "stack", {}
+    for stage in ("prediction", "interpolation"):
+        result = latentloom("train", stage, dataset, "--stack", stack, "-o", tmp_path / stage, *TINY, "--steps", 2)
+        assert result.code == 0, result.err
+        stack = tmp_path / stage / "stack"
+        layers[stage] = load_file(tmp_path / stage / "final" / WEIGHTS)
+    made = Stack.load(stack)
+    assert [name for name in made.members if name.startswith("temporal")] == [
+        "temporal/interpolation",
+        "temporal/keyframes",
+        "temporal/prediction",
+    ]
+    assert (made.info.num_frames, made.info.fps) == (4, 6.0), "those of the key frames"
+    for stage, tensors in layers.items():
+        assert all(tensor.equal(tensors[name]) for name, tensor in made.temporal_layers(stage).state_dict().items())
+    unets = [(folder / "unet" / WEIGHTS).read_bytes() for folder in (chain / "temporal" / "stack", stack)]
+    assert unets[0] == unets[1]
+    start = predict_frames(made, made.info.request("a road"), torch.zeros(1, 1, 4, 4, 8))
+    assert start.shape[1] == 4
+
+
+def test_interpolation_of_clips_that_do_not_end_on_given_frames_is_refused(latentloom, chain, dataset, tmp_path):
+    words = ("train", "interpolation", dataset, "--stack", chain / "temporal" / "stack", "-o", tmp_path / "run", *TINY)
+    assert "interpolation needs 4 n + 1 frames" in refusal(latentloom(*words, "--frames", 6))
+
+
 def test_training_goes_on_from_an_autoencoder_its_decoder_and_a_stack(latentloom, chain, dataset, tmp_path):
     for words in (
         ("autoencoder", dataset, "--from", chain / "autoencoder", "--decoder-only", "-o", tmp_path / "sharper"),
@@ -113,7 +142,7 @@ def test_a_dry_run_prints_the_settings_and_writes_nothing(latentloom, tmp_path):
     config = json.loads(result.out)
     assert config["num_frames"] == 9
     assert config["source_weights"] == {"world": 0.25}
-    assert (config["optimizer"], config["learning_rate"]) == ("adamw", 0.5)
+    assert (config["optimizer"]["kind"], config["optimizer"]["learning_rate"]) == ("adamw", 0.5)
     wanted = {"steps": 7, "tensorboard": True, "dtype": "bf16", "preview_steps": 3}
     assert wanted.items() <= config["loop"].items()
     assert list(tmp_path.iterdir()) == []

@@ -115,6 +115,16 @@ def test_the_loss_without_weights_is_the_mean_squared_error():
     assert loss.item() == pytest.approx(torch.nn.functional.mse_loss(prediction, truth).item(), rel=1e-6)
 
 
+def test_errors_count_only_where_they_are_counted_each_clip_by_its_own_share():
+    prediction, truth = pair((2, 4, 3, 5, 6))
+    counted = torch.ones(2, 4, 1, 1, 1)
+    counted[0, :2] = 0
+    loss = diffusion_loss(prediction, truth, torch.tensor([0, 5]), schedule_of(ZERO), counted=counted)
+    squares = (prediction - truth).square()
+    expected = (squares[0, 2:].mean() + squares[1].mean()) / 2
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 @pytest.mark.parametrize("prediction_type", PREDICTION_TYPES)
 def test_min_snr_is_one_loss_on_the_sample_whatever_is_predicted(prediction_type):
     schedule = schedule_of(PLAIN)

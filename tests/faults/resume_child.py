@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from latentloom.training.loop import Loop, LoopConfig, Player
-from latentloom.training.optimizer import build_optimizers
+from latentloom.training.optimizer import OptimizerConfig, build_optimizers
 from latentloom.training.order import Draw
 
 CONFIG = LoopConfig(steps=60, batch_size=4, seed=5, dtype="fp32", checkpoint_steps=5, log_steps=1)
@@ -36,7 +36,7 @@ class Task:
                 name="net",
                 objective=Objective(network),
                 trained=network,
-                optimizers=build_optimizers(network, "muon", 1e-3),
+                optimizers=build_optimizers(network, OptimizerConfig()),
             )
         ]
 

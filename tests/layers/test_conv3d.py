@@ -43,13 +43,13 @@ def test_the_res_block_equals_the_textbook_form_with_conv3d(gradients):
     torch.testing.assert_close(out, expected, atol=2e-6, rtol=1e-5)
 
 
-def test_a_condition_acts_as_if_it_were_in_the_time_embedding():
+def test_embedded_numbers_act_as_if_they_were_in_the_time_embedding():
     block = awake_block()
-    frames, embedding, condition = torch.randn(6, 16, 2, 2), torch.randn(6, 12), torch.randn(2, 12)
-    with_condition = block(frames, Clip(num_frames=3, condition=condition), embedding)
-    by_hand = block(frames, Clip(num_frames=3), embedding + condition.repeat_interleave(3, 0))
-    torch.testing.assert_close(with_condition, by_hand)
-    assert not torch.allclose(with_condition, block(frames, Clip(num_frames=3), embedding))
+    frames, embedding, numbers = torch.randn(6, 16, 2, 2), torch.randn(6, 12), torch.randn(2, 1, 12)
+    told = block(frames, Clip(num_frames=3, numbers=numbers), embedding)
+    by_hand = block(frames, Clip(num_frames=3), embedding + numbers[:, 0].repeat_interleave(3, 0))
+    torch.testing.assert_close(told, by_hand)
+    assert not torch.allclose(told, block(frames, Clip(num_frames=3), embedding))
 
 
 def test_a_site_without_time_embedding_gets_a_block_without_one():

@@ -20,8 +20,8 @@ def test_settings_of_another_version_are_refused_by_name(unknown):
 
 def test_driving_has_fps_and_no_text_and_the_decoder_only_convolutions():
     driving, decoder = LayerSet.driving(), LayerSet.decoder()
-    assert driving.fps
+    assert [number.name for number in driving.numbers] == ["fps"]
     assert driving.transformer is not None
     assert not driving.transformer.text
     assert decoder.transformer is None
-    assert not LayerSet.text().fps
+    assert not LayerSet.text().numbers

@@ -17,6 +17,7 @@ from torch import nn
 from latentloom.pipeline import VideoLDMPipeline
 from latentloom.stack import Stack
 from latentloom.stages.keyframes import generate_keyframes
+from latentloom.stages.request import ClipRequest
 from latentloom.stages.start_frame import generate_start_frame
 
 FRAMES, STEPS = 4, 4
@@ -64,19 +65,21 @@ def images(stack: Stack, noise: torch.Tensor, guidance: float, output_type: str 
     ).images
 
 
-def keyframes(stack: Stack, noise: torch.Tensor, guidance: float, strength: float) -> torch.Tensor:
-    return generate_keyframes(
-        stack,
-        PROMPT,
+def request(guidance: float, **changes: float) -> ClipRequest:
+    return ClipRequest(
+        prompt=PROMPT,
         negative_prompt=NEGATIVE,
         num_frames=FRAMES,
         height=32,
         width=64,
         num_inference_steps=STEPS,
         guidance_scale=guidance,
-        latents=noise,
-        temporal_strength=strength,
+        **changes,
     )
+
+
+def keyframes(stack: Stack, noise: torch.Tensor, guidance: float, strength: float) -> torch.Tensor:
+    return generate_keyframes(stack, request(guidance, temporal_strength=strength), latents=noise)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=["fp32", "bf16"])
@@ -129,16 +132,7 @@ def test_decoded_frames_are_the_image_pipelines_pictures(stack):
 
 def test_the_start_frame_is_the_image_pipelines_picture(stack):
     noise = torch.randn(1, 8, 4, 8, generator=torch.Generator().manual_seed(5))
-    ours = generate_start_frame(
-        stack,
-        PROMPT,
-        negative_prompt=NEGATIVE,
-        height=32,
-        width=64,
-        num_inference_steps=STEPS,
-        guidance_scale=6.0,
-        generator=torch.Generator().manual_seed(5),
-    )
+    ours = generate_start_frame(stack, request(6.0), generator=torch.Generator().manual_seed(5))
     assert torch.equal(ours[0], images(stack, noise, 6.0))
 
 

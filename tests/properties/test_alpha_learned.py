@@ -47,7 +47,7 @@ def test_every_layer_has_a_gradient_at_step_0_and_every_tensor_moves_within_thre
     before = [parameter.clone() for parameter in video.layers.parameters()]
     spatial = [parameter.clone() for parameter in unet.parameters()]
     optimizer = torch.optim.AdamW(video.layers.parameters(), lr=1e-2, weight_decay=0.0)
-    fps = 6.0 if layer_set.fps else None
+    fps = 6.0 if layer_set.numbers else None
     for step in range(3):
         optimizer.zero_grad()
         (video(*clip_inputs(seed=step), fps=fps).sample - 1.0).square().mean().backward()

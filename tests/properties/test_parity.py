@@ -31,6 +31,18 @@ def test_the_text_set_has_the_papers_parameters_on_22_and_16_sites(config, milli
     assert round(sum(parameter.numel() for parameter in layers.parameters()) / 1e6, 2) == millions
 
 
+def test_given_frames_cost_what_the_paper_leaves_for_them():
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(**STABLE_DIFFUSION_2_1)
+        plain, wider = (
+            sum(
+                p.numel() for name, p in TemporalLayers.for_network(unet, s).named_parameters() if "numbers" not in name
+            )
+            for s in (LayerSet.text(), LayerSet.text().with_context())
+        )
+    assert 0 < wider - plain < 0.8e6
+
+
 def test_the_driving_set_fits_a_small_network():
     with torch.device("meta"):
         unet = UNet2DConditionModel(

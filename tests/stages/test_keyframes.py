@@ -4,14 +4,20 @@ from tests.tiny import tiny_stack
 
 from latentloom.layers.layer_set import LayerSet
 from latentloom.stages.keyframes import generate_keyframes
-from latentloom.stages.request import seeded_generator
+from latentloom.stages.request import ClipRequest, seeded_generator
 from latentloom.stages.start_frame import generate_start_frame
 
 SETTINGS = {"num_frames": 4, "height": 32, "width": 64, "num_inference_steps": 3}
 
 
-def clip(stack, prompt="a road at night", seed=0, **changes):
-    return generate_keyframes(stack, prompt, generator=seeded_generator(seed), **(SETTINGS | changes))
+def clip(stack, prompt="a road at night", seed=0, latents=None, callback_on_step_end=None, **changes):
+    return generate_keyframes(
+        stack,
+        ClipRequest(prompt=prompt, **(SETTINGS | changes)),
+        generator=seeded_generator(seed),
+        latents=latents,
+        callback_on_step_end=callback_on_step_end,
+    )
 
 
 def test_a_clip_is_latents_of_one_clip_frames_before_channels(stack):
@@ -49,9 +55,8 @@ def test_one_frame_of_noise_changes_all_frames_unless_the_layers_are_off(stack):
 
 def test_the_image_model_is_itself_again_after_a_clip_and_after_a_cancelled_one(stack):
     def picture():
-        return generate_start_frame(
-            stack, "a lake", height=32, width=64, num_inference_steps=2, generator=seeded_generator(0)
-        )
+        request = ClipRequest(prompt="a lake", num_frames=1, height=32, width=64, num_inference_steps=2)
+        return generate_start_frame(stack, request, generator=seeded_generator(0))
 
     class CancelledError(Exception):
         pass
@@ -92,7 +97,7 @@ def test_layers_without_frame_rate_ignore_it(stack):
 def test_an_image_model_has_no_key_frames(stack):
     image_model = tiny_stack()
     image_model._given.pop("temporal/keyframes")
-    with pytest.raises(ValueError, match="no temporal layers"):
+    with pytest.raises(ValueError, match="has no temporal/keyframes"):
         clip(image_model)
 
 

@@ -26,7 +26,8 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
                 frames[time, 8:16, 4 * time : 4 * time + 8] = 255
             captions = [Caption(start=0, stop=12, text=text)]
             split = "val" if index == 2 else "train"
-            writer.add(f"clip-{index}", frames, fps=8.0, captions=captions, split=split)
+            labels = {"steering": [0.1 * time for time in range(12)], "speed": [9.0] * 12} if index == 0 else {}
+            writer.add(f"clip-{index}", frames, fps=8.0, captions=captions, split=split, labels=labels)
     return Dataset.load(folder)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from latentloom.training.checkpoint import load_latest
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress, Stopped
-from latentloom.training.optimizer import build_optimizers
+from latentloom.training.optimizer import OptimizerConfig, build_optimizers
 from latentloom.training.order import Draw
 
 CONFIG = LoopConfig(steps=12, batch_size=4, seed=5, dtype="fp32", warmup_steps=3, checkpoint_steps=2, log_steps=1)
@@ -42,7 +42,7 @@ class Task:
         network = nn.Sequential(nn.Linear(3, 16), nn.SiLU(), nn.Dropout(0.2), nn.Linear(16, 1))
         self.network, self.items, self.weights = network, self, None
         objective = Regression(network, poison or set())
-        optimizers = build_optimizers(network, "muon", 1e-2)
+        optimizers = build_optimizers(network, OptimizerConfig(learning_rate=1e-2))
         self.players = [Player(name="net", objective=objective, trained=network, optimizers=optimizers)]
 
     def __len__(self) -> int:

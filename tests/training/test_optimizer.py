@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim import AdamW
 
-from latentloom.training.optimizer import Muon, build_optimizers, orthogonalise
+from latentloom.training.optimizer import Muon, OptimizerConfig, build_optimizers, orthogonalise
 
 
 @pytest.mark.parametrize("shape", [(3, 8, 20), (3, 20, 8)])
@@ -38,7 +38,7 @@ def test_matrices_go_to_muon_and_the_rest_to_adamw_with_the_quick_ones_apart() -
     network.register_parameter("alpha", quick)
     frozen = nn.Parameter(torch.zeros(2, 2), requires_grad=False)
     network.register_parameter("frozen", frozen)
-    muon, adamw = build_optimizers(network, "muon", 1e-3, fast=[quick])
+    muon, adamw = build_optimizers(network, OptimizerConfig(), fast=[quick])
     assert isinstance(muon, Muon) and isinstance(adamw, AdamW)
     assert {p.ndim for p in muon.param_groups[0]["params"]} == {2, 4}
     assert [len(group["params"]) for group in adamw.param_groups] == [2, 1]
@@ -47,4 +47,4 @@ def test_matrices_go_to_muon_and_the_rest_to_adamw_with_the_quick_ones_apart() -
 
 def test_an_unknown_optimiser_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="'sgd' is not known"):
-        build_optimizers(nn.Linear(1, 1), "sgd", 1e-3)
+        OptimizerConfig(kind="sgd")

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from latentloom.training.order import Draw, DrawOrder, batches, seed_of
+from latentloom.seeds import seed_of
+from latentloom.training.order import Draw, DrawOrder, batches
 
 
 class Echo:

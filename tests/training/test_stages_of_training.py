@@ -1,15 +1,18 @@
 """Autoencoder, image model and temporal layers at tiny size: what learns, what stays, what is written (R15)."""
 
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from diffusers import AutoencoderKL
 from torch import Tensor
+from torch.utils.data import default_collate
 
-from latentloom.align import TemporalLayers
+from latentloom.align import Aligned, TemporalLayers
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.layers.layer_set import LayerSet
@@ -19,9 +22,11 @@ from latentloom.models.image_ldm import ImageLDM
 from latentloom.recipes import tiny
 from latentloom.shapes import from_pixels
 from latentloom.training.autoencoder import AutoencoderTraining, Discrimination, Reconstruction, train_autoencoder
+from latentloom.training.clips import TextTable
 from latentloom.training.image import new_image_model, train_image
 from latentloom.training.loop import LoopConfig
-from latentloom.training.temporal import TextTable, train_temporal
+from latentloom.training.order import Draw
+from latentloom.training.temporal import GivenFrames, TemporalTask, TemporalTraining, train_temporal
 
 
 def bits(module: torch.nn.Module) -> dict[str, torch.Tensor]:
@@ -139,6 +144,67 @@ def test_temporal_training_moves_every_temporal_parameter_and_no_spatial_bit(
     assert unchanged(temporal, trained) == []
     saved = TemporalLayers.from_pretrained(tmp_path / "final")
     assert unchanged(bits(trained), saved) == list(trained.state_dict())
+
+
+@pytest.mark.parametrize("recipe", [tiny.prediction, tiny.interpolation])
+def test_layers_with_given_frames_train_from_those_of_the_key_frames(
+    recipe: Callable[..., TemporalTraining],
+    dataset: Dataset,
+    cache: LatentCache,
+    image_model: ImageLDM,
+    tmp_path: Path,
+) -> None:
+    torch.manual_seed(0)
+    layers = TemporalLayers.for_network(image_model.unet, LayerSet.driving())
+    layers = layers.extended(image_model.unet, LayerSet.driving().with_context())
+    spatial, temporal = bits(image_model.unet), bits(layers)
+    config = recipe(steps=8)
+    config = replace(config, loop=replace(config.loop, preview_steps=4))
+    trained = train_temporal(config, layers, image_model, dataset, cache, tmp_path)
+    assert len(unchanged(spatial, image_model.unet)) == len(spatial)
+    still = set(unchanged(temporal, trained))
+    unused = {name for name in temporal if "numbers.embeddings.rate" in name} if config.fine_fps is None else set()
+    assert still == unused
+    assert len(list((tmp_path / "samples").glob("*.png"))) == 2
+
+
+def test_the_loss_asks_nothing_of_given_frames(
+    dataset: Dataset, cache: LatentCache, image_model: ImageLDM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layers = TemporalLayers.for_network(image_model.unet, LayerSet.driving().with_context())
+    config = replace(tiny.prediction(), given=GivenFrames(first=(2,), most_noise=0))
+    task = TemporalTask(layers, image_model, config, dataset, cache)
+    batch = default_collate([task.items[Draw(0, 0)], task.items[Draw(1, 1)]])
+    plain = Aligned.predict
+
+    def loss(spoilt: slice) -> float:
+        def predict(self, *args, **options):
+            answer = plain(self, *args, **options)
+            answer[:, spoilt] += 100
+            return answer
+
+        monkeypatch.setattr(Aligned, "predict", predict)
+        with torch.no_grad():
+            return task.objective(batch, torch.Generator().manual_seed(0))[0].item()
+
+    honest = loss(slice(0, 0))
+    assert loss(slice(0, 2)) == honest
+    assert loss(slice(2, 3)) > 100 * honest
+    task.video.detach()
+
+
+def test_masks_of_prediction_give_each_number_of_frames_equally_often() -> None:
+    masks = GivenFrames(first=(0, 1, 2)).masks(900, 5, torch.Generator().manual_seed(0))
+    counts = masks.flatten(1).sum(1).long().bincount()
+    assert len(counts) == 3 and counts.min() > 240
+    assert torch.equal(masks.flatten(1).sort(1, descending=True).values, masks.flatten(1)), "the first ones"
+    assert GivenFrames(every=4).masks(1, 9, torch.Generator()).flatten().nonzero().flatten().tolist() == [0, 4, 8]
+
+
+@pytest.mark.parametrize("wrong", [{}, {"first": (1,), "every": 4}])
+def test_given_frames_are_the_first_or_every_nth(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="name one of the two"):
+        GivenFrames(**wrong)
 
 
 def test_temporal_training_leaves_the_image_model_without_hooks(

@@ -9,6 +9,17 @@ from latentloom.backbones.unet import unet_sites
 from latentloom.backbones.vae_decoder import decoder_sites
 
 
+def latent_channels(network: nn.Module) -> int:
+    """Channels of the latents that a denoising network makes.
+
+    Raises:
+        ValueError: the network denoises nothing.
+    """
+    if isinstance(network, UNet2DConditionModel):
+        return network.config["out_channels"]
+    raise ValueError(f"a {type(network).__name__} makes no latents: given frames need a UNet2DConditionModel")
+
+
 def find_sites(network: nn.Module) -> list[Site]:
     """The sites of a stock network, input to output.
 

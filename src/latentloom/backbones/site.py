@@ -1,6 +1,6 @@
 """A site: a named spatial layer of a stock network after which a temporal layer acts (paper, section 3.1)."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 SiteKind = Literal["res_block", "transformer", "output"]
@@ -18,6 +18,8 @@ class Site:
         time_width: width of the time embedding, None where the network has none (res_block).
         num_heads: heads of the spatial attention (transformer).
         context_width: width of the text context, None where the site has none (transformer).
+        level: how often the network's input was halved before this site; 0 the finest. Follows from the name, so it is
+            neither compared nor part of a fingerprint. None where no context can enter (decoders).
     """
 
     name: str
@@ -27,6 +29,7 @@ class Site:
     time_width: int | None = None
     num_heads: int | None = None
     context_width: int | None = None
+    level: int | None = field(default=None, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
         """The facts that are set, without the name, for ``config.json``."""
@@ -34,5 +37,5 @@ class Site:
 
     def __str__(self) -> str:
         """``name (kind, channels 320, ...)``, as error messages print it."""
-        facts = ", ".join(f"{key} {value}" for key, value in self.to_dict().items() if key != "kind")
+        facts = ", ".join(f"{key} {value}" for key, value in self.to_dict().items() if key not in ("kind", "level"))
         return f"{self.name} ({self.kind}, {facts})"

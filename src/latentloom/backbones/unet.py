@@ -6,6 +6,7 @@ After every ResBlock, and after the last block inside every spatial transformer,
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import cast
 
 from diffusers.models.attention import BasicTransformerBlock
@@ -20,15 +21,16 @@ from latentloom.backbones.site import Site
 
 def unet_sites(unet: UNet2DConditionModel) -> list[Site]:
     """All sites, from the input to the output of the network."""
-    stages = [(f"down_blocks.{i}", block) for i, block in enumerate(unet.down_blocks)]
-    stages += [("mid_block", unet.mid_block)] if unet.mid_block is not None else []
-    stages += [(f"up_blocks.{i}", block) for i, block in enumerate(unet.up_blocks)]
-    return [site for name, block in stages for site in _block_sites(name, block)]
+    last = len(unet.down_blocks) - 1  # every block but the last halves its output; up blocks run the other way
+    stages = [(f"down_blocks.{i}", block, i) for i, block in enumerate(unet.down_blocks)]
+    stages += [("mid_block", unet.mid_block, last)] if unet.mid_block is not None else []
+    stages += [(f"up_blocks.{i}", block, last - i) for i, block in enumerate(unet.up_blocks)]
+    return [site for name, block, level in stages for site in _block_sites(name, block, level)]
 
 
-def _block_sites(name: str, block: nn.Module) -> Iterator[Site]:
+def _block_sites(name: str, block: nn.Module, level: int) -> Iterator[Site]:
     for i, resnet in enumerate(cast(nn.ModuleList, getattr(block, "resnets", ()))):
-        yield res_block_site(f"{name}.resnets.{i}", cast(ResnetBlock2D, resnet))
+        yield replace(res_block_site(f"{name}.resnets.{i}", cast(ResnetBlock2D, resnet)), level=level)
     for i, transformer in enumerate(cast(nn.ModuleList, getattr(block, "attentions", ()))):
         if isinstance(transformer, Transformer2DModel):
             yield _transformer_site(f"{name}.attentions.{i}", transformer)

@@ -149,8 +149,7 @@ def training_settings(stack: Stack, request: AnimateRequest) -> tuple[ImageTrain
         loop=replace(
             image.loop, steps=request.image_steps, batch_size=request.image_batch_size, ema_decay=0.99, **loop
         ),
-        learning_rate=image.learning_rate / 2,  # a model that knows pictures already: from nothing takes the full rate
-        muon_learning_rate=image.muon_learning_rate / 2,
+        optimizer=image.optimizer.slowed(2),  # a model that knows pictures already: from nothing takes the full rate
     )
     return image, temporal
 
@@ -164,7 +163,7 @@ def _fine_tuned(stack: Stack, config: ImageTraining, dataset: Dataset, cache: La
 def _woven(
     stack: Stack, config: TemporalTraining, dataset: Dataset, cache: LatentCache, run: Path, info: StackInfo
 ) -> Stack:
-    layers = starting_layers(stack, LayerSet.driving(), config.loop.seed)
+    layers = starting_layers(stack, "keyframes", LayerSet.driving(), config.loop.seed)
     with training_progress("temporal layers") as report:
         layers = train_temporal(config, layers, image_model(stack), dataset, cache, run, report=report)
     return stack.replace(info, temporal={"keyframes": layers})

@@ -4,7 +4,7 @@ What ``generate``, ``demo`` and ``animate`` share. Imported by commands when the
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -73,7 +73,7 @@ def sample(
         advance(0, total)
         return generate_keyframes(
             stack,
-            **asdict(request),
+            request,
             generator=seeded_generator(seed),
             latents=noise,
             callback_on_step_end=callback,

@@ -78,7 +78,7 @@ def open_stack(source: "str | StackFolder", dtype: str) -> "Stack":
 
 def checked_request(stack: "Stack", prompt: str, changes: dict[str, Any]) -> "ClipRequest":
     """A request with the stack's defaults, its size one the stack can make. Raises ``ValueError``."""
-    from latentloom.stages.text_to_latents import size_factor
+    from latentloom.stages.sampling import size_factor
 
     request = stack.info.request(prompt, **changes)
     if "temporal/keyframes" not in stack.members:

@@ -1,11 +1,11 @@
-"""``latentloom train autoencoder|image|temporal``: one stage of training each, into a run folder.
+"""``latentloom train STAGE``: one stage of training each, into a run folder.
 
 The same command continues a killed run with the same bits. What the options become is in ``training_runs``.
 """
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -71,27 +71,92 @@ def image(
         training_runs.run_image(config, dataset, output, autoencoder=autoencoder, start=start)
 
 
+Model = Annotated[str, typer.Option("--stack", help="A model folder or the name of an embedded stack; stays frozen.")]
+Frames = Annotated[int | None, typer.Option("--frames", help="Frames per clip.", show_default="the recipe's")]
+Fps = Annotated[float | None, typer.Option("--fps", help="About their rate.", show_default="the recipe's")]
+Layers = Annotated[NewLayers, typer.Option("--layers", help="What a stack without layers begins with.")]
+Checkpointing = Annotated[
+    bool, typer.Option("--gradient-checkpointing", help="Less memory, more time: recompute instead of keeping.")
+]
+
+
 @app.command("temporal")
 @takes_training_options
 def temporal(
     dataset: DatasetFolder,
     output: Run,
     options: TrainingOptions,
-    stack: Annotated[str, typer.Option(help="A model folder or the name of an embedded stack; stays frozen.")],
-    frames: Annotated[int | None, typer.Option(help="Frames per clip.", show_default="the recipe's")] = None,
-    fps: Annotated[float | None, typer.Option(help="About their rate.", show_default="the recipe's")] = None,
-    layers: Annotated[NewLayers, typer.Option(help="What a stack without layers begins with.")] = NewLayers.DRIVING,
-    gradient_checkpointing: Annotated[
-        bool, typer.Option("--gradient-checkpointing", help="Less memory, more time: recompute instead of keeping.")
-    ] = False,
+    stack: Model,
+    frames: Frames = None,
+    fps: Fps = None,
+    layers: Layers = NewLayers.DRIVING,
+    gradient_checkpointing: Checkpointing = False,
 ) -> None:
     """Train temporal layers on a frozen image model; RUN/final holds them, RUN/stack the whole model folder."""
+    _train_layers("keyframes", dataset, output, options, stack, layers, frames, fps, None, gradient_checkpointing)
+
+
+@app.command("prediction")
+@takes_training_options
+def prediction(
+    dataset: DatasetFolder,
+    output: Run,
+    options: TrainingOptions,
+    stack: Model,
+    frames: Frames = None,
+    fps: Fps = None,
+    layers: Layers = NewLayers.DRIVING,
+    gradient_checkpointing: Checkpointing = False,
+) -> None:
+    """Train the layers that continue a clip from its first frames; they begin as those of the key frames.
+
+    They follow steering and speed where the dataset has these labels.
+    """
+    _train_layers("prediction", dataset, output, options, stack, layers, frames, fps, None, gradient_checkpointing)
+
+
+@app.command("interpolation")
+@takes_training_options
+def interpolation(
+    dataset: DatasetFolder,
+    output: Run,
+    options: TrainingOptions,
+    stack: Model,
+    frames: Frames = None,
+    fps: Fps = None,
+    fine_fps: Annotated[float | None, typer.Option(help="Of the second pass.", show_default="the recipe's")] = None,
+    layers: Layers = NewLayers.DRIVING,
+    gradient_checkpointing: Checkpointing = False,
+) -> None:
+    """Train the layers that make three frames between each two, at two rates; they begin as those of the key frames."""
+    _train_layers(
+        "interpolation", dataset, output, options, stack, layers, frames, fps, fine_fps, gradient_checkpointing
+    )
+
+
+def _train_layers(
+    stage: Literal["keyframes", "prediction", "interpolation"],
+    dataset: Path,
+    output: Path,
+    options: TrainingOptions,
+    stack: str,
+    layers: NewLayers,
+    frames: int | None,
+    fps: float | None,
+    fine_fps: float | None,
+    gradient_checkpointing: bool,
+) -> None:
     check_output_folder(output)
     use_threads(options.threads)
     from latentloom.cli import training_runs
 
     config = training_runs.temporal_config(
-        options, num_frames=frames, fps=fps, gradient_checkpointing=gradient_checkpointing
+        options,
+        stage,
+        num_frames=frames,
+        fps=fps,
+        fine_fps=fine_fps,
+        gradient_checkpointing=gradient_checkpointing,
     )
     if not training_runs.shown(config, options):
-        training_runs.run_temporal(config, dataset, output, stack, text=layers == NewLayers.TEXT)
+        training_runs.run_temporal(config, dataset, output, stack, stage, text=layers == NewLayers.TEXT)

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from diffusers import AutoencoderKL
@@ -29,12 +29,14 @@ from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving, tiny
 from latentloom.stack import Stack
 from latentloom.stack_folder import StackInfo
+from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
 from latentloom.training.image import ImageTraining, fill_cache, train_image
 from latentloom.training.loop import Progress, Stopped
 from latentloom.training.temporal import TemporalTraining, train_temporal
 
+TemporalStage = Literal["keyframes", "prediction", "interpolation"]
 Config = TypeVar("Config", AutoencoderTraining, ImageTraining, TemporalTraining)
 GUIDANCE, SAMPLING_STEPS = 2.0, 25  # of stacks trained from nothing: what drive-small's trial found (docs/log.md)
 
@@ -55,14 +57,24 @@ def image_config(options: TrainingOptions) -> ImageTraining:
 
 
 def temporal_config(
-    options: TrainingOptions, *, num_frames: int | None, fps: float | None, gradient_checkpointing: bool
+    options: TrainingOptions,
+    stage: TemporalStage,
+    *,
+    num_frames: int | None,
+    fps: float | None,
+    gradient_checkpointing: bool,
+    fine_fps: float | None = None,
 ) -> TemporalTraining:
-    """The recipe's settings with the user's in their place."""
-    config = tiny.temporal() if options.recipe is Recipe.TINY else driving.temporal()
-    config = replace(config, gradient_checkpointing=gradient_checkpointing)
-    config = replace(config, **_given({"num_frames": num_frames, "fps": fps}))
+    """The settings of the recipe for a set of temporal layers, with the user's in their place."""
+    recipe = tiny if options.recipe is Recipe.TINY else driving
+    recipes = {"keyframes": recipe.temporal, "prediction": recipe.prediction, "interpolation": recipe.interpolation}
+    config = replace(recipes[stage](), gradient_checkpointing=gradient_checkpointing)
+    config = replace(config, **_given({"num_frames": num_frames, "fps": fps, "fine_fps": fine_fps}))
     check_count("frames", config.num_frames, MAX_FRAMES)
-    check_number("fps", config.fps, 1e-3, MAX_FPS)
+    if stage == "interpolation" and (config.num_frames % FACTOR != 1 or config.num_frames == 1):
+        raise ValueError(f"frames is {config.num_frames}: interpolation needs 4 n + 1 frames a clip, such as 13 or 17")
+    for rate in config.rates:
+        check_number("fps", rate, 1e-3, MAX_FPS)
     return changed(config, options)
 
 
@@ -87,13 +99,17 @@ def changed(config: Config, options: TrainingOptions) -> Config:
         "preview_steps": options.preview_steps,
         "dtype": None if options.dtype == "auto" else options.dtype,
     }
-    own: dict[str, Any] = {
-        "optimizer": options.optimizer and options.optimizer.value,
+    optimizer: dict[str, Any] = {
+        "kind": options.optimizer and options.optimizer.value,
         "learning_rate": options.learning_rate,
         "muon_learning_rate": options.muon_learning_rate,
-        "source_weights": parsed_weights(options.weight or ()) or None,
     }
-    return replace(config, loop=replace(config.loop, **_given(loop)), **_given(own))
+    return replace(
+        config,
+        loop=replace(config.loop, **_given(loop)),
+        optimizer=replace(config.optimizer, **_given(optimizer)),
+        source_weights=parsed_weights(options.weight or ()) or config.source_weights,
+    )
 
 
 def shown(config: AutoencoderTraining | ImageTraining | TemporalTraining, options: TrainingOptions) -> bool:
@@ -169,26 +185,41 @@ def check_same_latents(known: AutoencoderKL, other: AutoencoderKL) -> None:
         )
 
 
-def run_temporal(config: TemporalTraining, dataset: Path, output: Path, source: str, *, text: bool) -> None:
-    """Train temporal layers, the stack's own further or new ones; write RUN/stack."""
+def run_temporal(
+    config: TemporalTraining, dataset: Path, output: Path, source: str, stage: TemporalStage, *, text: bool
+) -> None:
+    """Train one set of temporal layers, the stack's own further or new ones; write RUN/stack."""
     prepared = Dataset.load(dataset)
-    clip_windows(prepared, config.num_frames, config.fps)  # refuses clips that are too short before any work
+    for rate in config.rates:
+        clip_windows(prepared, config.num_frames, rate)  # refuses clips that are too short before any work
     stack = Stack.load(source)
-    layers = starting_layers(stack, LayerSet.text() if text else LayerSet.driving(), config.loop.seed)
+    layers = starting_layers(stack, stage, LayerSet.text() if text else LayerSet.driving(), config.loop.seed)
     cache = cached_latents(prepared, stack.vae)
-    with training_progress("temporal") as report:
+    with training_progress("temporal" if stage == "keyframes" else stage) as report:
         layers = train_temporal(config, layers, image_model(stack), prepared, cache, output, report=report)
-    info = replace(stack.info, name=output.resolve().name, num_frames=config.num_frames, fps=config.fps)
-    save_once(stack.replace(info, temporal={"keyframes": layers}), output / "stack")
+    info = replace(stack.info, name=output.resolve().name)
+    if stage == "keyframes":
+        info = replace(info, num_frames=config.num_frames, fps=config.fps)
+    save_once(stack.replace(info, temporal={stage: layers}), output / "stack")
     print(f"done: {output / 'stack'}")
 
 
-def starting_layers(stack: Stack, layer_set: LayerSet, seed: int) -> TemporalLayers:
-    """The stack's own temporal layers, or new ones, drawn from ``seed``, where it has none."""
-    layers = stack.keyframe_layers
-    if layers is None:
-        torch.manual_seed(seed)
+def starting_layers(stack: Stack, stage: TemporalStage, layer_set: LayerSet, seed: int) -> TemporalLayers:
+    """The stack's own layers of a stage; else those of its key frames, told of given frames; else new ones.
+
+    Args:
+        layer_set: of new layers.
+        seed: new tensors are drawn from it.
+    """
+    torch.manual_seed(seed)
+    if f"temporal/{stage}" in stack.members:
+        layers = stack.temporal_layers(stage)
+    elif stage == "keyframes":
         layers = TemporalLayers.for_network(stack.unet, layer_set)
+    elif stack.keyframe_layers is not None:
+        layers = stack.keyframe_layers.extended(stack.unet, stack.keyframe_layers.layer_set.with_context())
+    else:
+        layers = TemporalLayers.for_network(stack.unet, layer_set.with_context())
     check_transfer(layers, stack.unet)
     return layers
 

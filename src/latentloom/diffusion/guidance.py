@@ -1,42 +1,53 @@
-"""Classifier-free guidance: predictions made with and without a condition, mixed (Ho and Salimans 2021).
+"""Classifier-free guidance over a chain of conditions (Ho and Salimans 2021; paper, Sec. 3.2: context guidance).
 
-Both are computed in one batch, the unconditional half first, as diffusers does: equal batches give equal bits.
+``f_0 + s_1 (f_1 - f_0) + s_2 (f_2 - f_1) + ...``: each link adds one condition, the text or the given frames, and has
+its own scale. All predictions are computed in one batch, the unconditional one first, as diffusers does: equal batches
+give equal bits.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from latentloom.conditions import Conditions, concatenate
 from latentloom.diffusion.sampler import Predict
 
-Network = Callable[[Tensor, Tensor, Tensor], Tensor]
-"""Latents ``b ...``, a time step and text ``b n d`` in, a prediction like the latents out."""
+Network = Callable[[Tensor, Tensor, Conditions], Tensor]
+"""Latents ``b ...``, a time step and conditions of ``b`` rows in, a prediction like the latents out."""
+
+Link = tuple[float, Conditions]
+"""A guidance scale, 0 or more, and the conditions it leads to."""
 
 
-def text_guidance(
-    unconditional: Float[Tensor, "*shape"], conditional: Float[Tensor, "*shape"], scale: float
-) -> Float[Tensor, "*shape"]:
-    """``f_0 + s (f_c - f_0)``; scale 1 is the conditional prediction and 0 the unconditional one, bit for bit."""
-    if scale == 1:
-        return conditional
-    if scale == 0:
-        return unconditional
-    return unconditional + scale * (conditional - unconditional)
+def guided(network: Network, base: Conditions, *links: Link) -> Predict:
+    """The network under guidance, as ``denoise`` calls it.
 
-
-def with_text_guidance(
-    network: Network, unconditional: Float[Tensor, "b n d"], conditional: Float[Tensor, "b n d"], scale: float
-) -> Predict:
-    """The network with its text bound, as ``denoise`` calls it; a double batch unless ``scale`` is 0 or 1."""
-    if scale in (0, 1):
-        text = conditional if scale == 1 else unconditional
-        return lambda latents, timestep: network(latents, timestep, text)
-    both = torch.cat([unconditional, conditional])
+    A scale of 1 everywhere is the last conditions alone, 0 everywhere the base alone, bit for bit: predictions that
+    cancel out are not computed.
+    """
+    chain = necessary([(1.0, base), *links])
+    everything = concatenate([conditions for _, conditions in chain])
+    scales = [scale for scale, _ in chain[1:]]
 
     def predict(latents: Tensor, timestep: Tensor, /) -> Tensor:
-        halves = network(torch.cat([latents, latents]), timestep, both).chunk(2)
-        return text_guidance(halves[0], halves[1], scale)
+        predictions = network(torch.cat([latents] * len(chain)), timestep, everything).chunk(len(chain))
+        return combined(predictions[0], *zip(scales, predictions[1:], strict=True))
 
     return predict
+
+
+def combined(base: Float[Tensor, "*shape"], *links: tuple[float, Float[Tensor, "*shape"]]) -> Float[Tensor, "*shape"]:
+    """``f_0 + s_1 (f_1 - f_0) + s_2 (f_2 - f_1) + ...`` of predictions; links as (scale, prediction)."""
+    result = previous = base
+    for scale, prediction in links:
+        result = result + scale * (prediction - previous)
+        previous = prediction
+    return result
+
+
+def necessary(chain: Sequence[Link]) -> list[Link]:
+    """The links whose predictions do not cancel out: a link counts with its scale less that of the next one."""
+    following = [scale for scale, _ in chain[1:]] + [0.0]
+    return [link for link, after in zip(chain, following, strict=True) if link[0] != after]

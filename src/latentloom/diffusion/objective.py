@@ -5,12 +5,26 @@ Every function takes images ``b c h w`` and videos ``b t c h w`` alike: a clip h
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from latentloom.diffusion.schedule import NoiseSchedule, PredictionType, check_prediction_type
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """Which times are drawn, and how errors weigh.
+
+    Attributes:
+        high_noise_bias: 0 is uniform, 1 draws the noisier half three times as often (``sample_timesteps``).
+        min_snr_gamma: of ``min_snr_weights``; None is no weighting.
+    """
+
+    high_noise_bias: float = 0.0
+    min_snr_gamma: float | None = None
 
 
 def add_noise(
@@ -97,24 +111,31 @@ def training_loss(
     generator: torch.Generator,
     *,
     prediction_type: PredictionType,
-    high_noise_bias: float = 0.0,
-    min_snr_gamma: float | None = None,
+    config: ObjectiveConfig,
+    counted: Float[Tensor, "b *_"] | None = None,
 ) -> Float[Tensor, ""]:
     """One draw of the denoising objective (paper, Eq. 1): a time and noise per clip, and the error of ``predict``.
 
     Args:
         predict: ``(noisy, timesteps) -> prediction`` of the shape of ``clean``.
         clean: latents ``b c h w`` or ``b t c h w``; times and noise are drawn on the generator's device.
+        counted: 1 where errors count and 0 where not (the given frames), broadcasting over ``clean``; None: all.
 
     Raises:
         ValueError: what ``sample_timesteps`` and ``diffusion_loss`` raise.
     """
-    timesteps = sample_timesteps(len(clean), schedule, generator, high_noise_bias=high_noise_bias)
+    timesteps = sample_timesteps(len(clean), schedule, generator, high_noise_bias=config.high_noise_bias)
     noise = torch.randn(clean.shape, generator=generator, device=generator.device)
     prediction = predict(add_noise(clean, noise, timesteps, schedule), timesteps)
     wanted = target(clean, noise, timesteps, schedule, prediction_type)
     return diffusion_loss(
-        prediction, wanted, timesteps, schedule, min_snr_gamma=min_snr_gamma, prediction_type=prediction_type
+        prediction,
+        wanted,
+        timesteps,
+        schedule,
+        min_snr_gamma=config.min_snr_gamma,
+        prediction_type=prediction_type,
+        counted=counted,
     )
 
 
@@ -126,13 +147,18 @@ def diffusion_loss(
     *,
     min_snr_gamma: float | None = None,
     prediction_type: PredictionType = "v_prediction",
+    counted: Float[Tensor, "b *_"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean squared error, optionally min-SNR weighted (paper, Eq. 1; Hang et al. 2023).
+    """Mean squared error where it is ``counted``, optionally min-SNR weighted (paper, Eq. 1; Hang et al. 2023).
 
     Raises:
         ValueError: unknown prediction type, or ``min_snr_gamma`` not positive.
     """
-    errors = (prediction.float() - target.float()).square().flatten(1).mean(1)
+    squares = (prediction.float() - target.float()).square()
+    if counted is None:
+        errors = squares.flatten(1).mean(1)
+    else:
+        errors = (squares * counted).flatten(1).mean(1) / counted.flatten(1).mean(1)
     if min_snr_gamma is None:
         return errors.mean()
     weights = min_snr_weights(timesteps, schedule, min_snr_gamma, prediction_type)

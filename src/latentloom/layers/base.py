@@ -4,6 +4,7 @@ Paper, section 3.1: a layer computes ``l(z, c)`` for the frames ``z`` of one vid
 of a clip is stored in a layer, so one set of layers serves every length, batch and device.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from jaxtyping import Float, Shaped
@@ -17,14 +18,16 @@ class Clip:
     Attributes:
         num_frames: frames per clip, t >= 1; features arrive as ``(b t) ...``.
         text: temporal text context, ``b n d``, one per clip, or None.
-        condition: added to the time embedding of temporal res blocks, ``b e``, or None (fps; later ego motion, labels).
+        numbers: embedded numbers, added to the time embedding of temporal res blocks, per clip or per frame, or None.
+        context: maps of the given frames, one for each halving of the network's input, ``(b t) m h w``; or None.
         alpha: mixing forced on all layers, in [0, 1]; 1 is the image model; None takes the learned values.
         strength: the share of the temporal change that is kept, ``alpha_eff = 1 - strength * (1 - alpha)``.
     """
 
     num_frames: int
     text: Float[Tensor, "b n d"] | None = None
-    condition: Float[Tensor, "b e"] | None = None
+    numbers: Float[Tensor, "b #t e"] | None = None
+    context: Sequence[Float[Tensor, "bt m _ _"]] | None = None
     alpha: float | None = None
     strength: float = 1.0
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from latentloom.layers.base import Clip
+from latentloom.layers.context import context_projection
 from latentloom.layers.mixing import Mixing
 
 
@@ -23,9 +24,16 @@ class TemporalResBlockSpec:
 
     dropout: float = 0.0
 
-    def build(self, channels: int, num_groups: int, time_width: int | None) -> "TemporalResBlock":
-        """The layer for a site of ``channels``; ``time_width`` None where the network has no time embedding."""
-        return TemporalResBlock(self, channels, num_groups, time_width)
+    def build(
+        self, channels: int, num_groups: int, time_width: int | None, context: tuple[int, int] | None = None
+    ) -> "TemporalResBlock":
+        """The layer for a site of ``channels``.
+
+        Args:
+            time_width: width of the time embedding, None where the network has none.
+            context: width of the context maps and the site's level, None without given frames.
+        """
+        return TemporalResBlock(self, channels, num_groups, time_width, context)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +63,22 @@ def _silu(x: Tensor) -> Tensor:
 
 
 class TemporalResBlock(nn.Module):
-    """GroupNorm, SiLU, conv; + time; GroupNorm, SiLU, dropout, zero conv; + skip. C -> C. Norms run over t, h, w."""
+    """GroupNorm, SiLU, conv; + time, + context; GroupNorm, SiLU, dropout, zero conv; + skip. Norms run over t, h, w."""
 
-    def __init__(self, spec: TemporalResBlockSpec, channels: int, num_groups: int, time_width: int | None) -> None:
+    def __init__(
+        self,
+        spec: TemporalResBlockSpec,
+        channels: int,
+        num_groups: int,
+        time_width: int | None,
+        context: tuple[int, int] | None,
+    ) -> None:
         super().__init__()
         self.norm1 = nn.GroupNorm(num_groups, channels)
         self.conv1 = time_conv(channels)
         self.time = None if time_width is None else nn.Linear(time_width, channels)
+        self.level = None if context is None else context[1]
+        self.context = None if context is None else context_projection(context[0], channels)
         self.norm2 = nn.GroupNorm(num_groups, channels)
         self.dropout = nn.Dropout(spec.dropout)
         self.conv2 = time_conv(channels, zero=True)
@@ -77,7 +94,7 @@ class TemporalResBlock(nn.Module):
 
         Args:
             z: the spatial block's output.
-            clip: frames per clip, condition, mixing.
+            clip: frames per clip, numbers, context, mixing.
             time_embedding: the network's embedding of the diffusion time, one row a frame.
         """
         frames = z.unflatten(0, (-1, clip.num_frames)).flatten(3)  # b t c n
@@ -85,6 +102,9 @@ class TemporalResBlock(nn.Module):
         x = self.conv1(x)
         if self.time is not None and time_embedding is not None:
             x = x + self._time_bias(time_embedding, clip)
+        if self.context is not None and self.level is not None and clip.context is not None:
+            given = self.context(clip.context[self.level])  #     (b t) c h w
+            x = x + given.unflatten(0, (-1, clip.num_frames)).flatten(3).transpose(1, 2)
         x = self.dropout(_silu(self.norm2(x)))
         share = self.mixing.temporal_share(clip)
         # alpha z + (1 - alpha)(z + conv(x)) = z + (1 - alpha) conv(x): scaling the last conv makes the mix free.
@@ -94,8 +114,8 @@ class TemporalResBlock(nn.Module):
     def _time_bias(self, time_embedding: Tensor, clip: Clip) -> Tensor:
         assert self.time is not None
         embedding = time_embedding.unflatten(0, (-1, clip.num_frames))  # b t d
-        if clip.condition is not None:
-            embedding = embedding + clip.condition.unsqueeze(1)
+        if clip.numbers is not None:
+            embedding = embedding + clip.numbers
         return self.time(F.silu(embedding)).transpose(1, 2).unsqueeze(-1)  # b c t 1
 
 

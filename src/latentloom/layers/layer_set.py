@@ -4,13 +4,25 @@
 (paper, sections 3.1, 3.4 and appendix). Frozen data; ``to_dict`` is what ``config.json`` holds.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol, runtime_checkable
 
 from torch import nn
 
 from latentloom.layers.attention import TemporalTransformerSpec
+from latentloom.layers.context import ContextSpec
 from latentloom.layers.conv3d import TemporalResBlockSpec, TimeConvSpec
+from latentloom.layers.position import NumberSpec
+
+FPS = NumberSpec(name="fps")
+CONTEXT_NUMBERS = (
+    NumberSpec(name="context_noise"),  # diffusion step of the noise on the given frames, 0 to 250
+    NumberSpec(name="rate", scale=100.0),  # of interpolation: 0 the coarse pass, 1 the fine one
+)
+EGO_NUMBERS = (
+    NumberSpec(name="steering", scale=100.0),  # -1 full left to 1 full right, per frame
+    NumberSpec(name="speed", scale=10.0),  # metres a second, per frame
+)
 
 
 @runtime_checkable
@@ -29,6 +41,8 @@ class SiteFacts(Protocol):
     def num_heads(self) -> int | None: ...
     @property
     def context_width(self) -> int | None: ...
+    @property
+    def level(self) -> int | None: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,13 +53,15 @@ class LayerSet:
         res_block: after every spatial ResBlock.
         transformer: after the last block of every spatial transformer.
         output: after the last convolution of a decoder.
-        fps: whether the clip's frames per second are embedded and added to the time embedding of temporal res blocks.
+        numbers: what is embedded and added to the time embedding of temporal res blocks (fps, noise level, steering).
+        context: how given frames enter the temporal res blocks; None: clips are made from noise alone.
     """
 
     res_block: TemporalResBlockSpec | None = None
     transformer: TemporalTransformerSpec | None = None
     output: TimeConvSpec | None = None
-    fps: bool = False
+    numbers: tuple[NumberSpec, ...] = ()
+    context: ContextSpec | None = None
 
     @classmethod
     def text(cls) -> "LayerSet":
@@ -60,7 +76,11 @@ class LayerSet:
             feed_forward: hidden width over channels of the feed-forward; 0 leaves it out, 4 is the paper's width.
         """
         attention = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=feed_forward, position=1, text=False)
-        return cls(res_block=TemporalResBlockSpec(), transformer=attention, fps=True)
+        return cls(res_block=TemporalResBlockSpec(), transformer=attention, numbers=(FPS,))
+
+    def with_context(self) -> "LayerSet":
+        """The same with given frames, their noise level, and ego motion: for prediction and interpolation."""
+        return replace(self, numbers=(*self.numbers, *CONTEXT_NUMBERS, *EGO_NUMBERS), context=ContextSpec())
 
     @classmethod
     def decoder(cls) -> "LayerSet":
@@ -79,7 +99,8 @@ class LayerSet:
         """
         spec = self.spec(site.kind)
         if isinstance(spec, TemporalResBlockSpec) and site.num_groups is not None:
-            return spec.build(site.channels, site.num_groups, site.time_width)
+            context = None if self.context is None or site.level is None else (self.context.width, site.level)
+            return spec.build(site.channels, site.num_groups, site.time_width, context)
         if isinstance(spec, TemporalTransformerSpec) and site.num_heads is not None:
             return spec.build(site.channels, site.num_heads, site.context_width)
         if isinstance(spec, TimeConvSpec):
@@ -97,9 +118,16 @@ class LayerSet:
         Raises:
             ValueError: keys this version does not know.
         """
-        specs = {"res_block": TemporalResBlockSpec, "transformer": TemporalTransformerSpec, "output": TimeConvSpec}
+        specs = {
+            "res_block": TemporalResBlockSpec,
+            "transformer": TemporalTransformerSpec,
+            "output": TimeConvSpec,
+            "context": ContextSpec,
+        }
         try:
-            parts = {kind: spec(**data[kind]) for kind, spec in specs.items() if data.get(kind) is not None}
-            return cls(**parts, **{key: value for key, value in data.items() if key not in specs})
+            given = {name: data[name] for name in specs if data.get(name) is not None}
+            parts: dict[str, Any] = {name: specs[name](**given[name]) for name in given}
+            parts["numbers"] = tuple(NumberSpec(**number) for number in data.get("numbers", ()))
+            return cls(**parts, **{key: value for key, value in data.items() if key not in {*specs, "numbers"}})
         except TypeError as error:
             raise ValueError(f"layer set {data} is not one this version of latentloom can build: {error}") from error

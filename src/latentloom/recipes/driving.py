@@ -1,83 +1,72 @@
 """The recipe of the embedded stack `drive-small`: 128x256 pixels, f = 8, eight latent channels, clips of 16 frames.
 
-Sizes and rates come from the experiments of docs/log.md; `--steps` stretches a stage. Each function takes what a user
-most often changes and leaves the rest to its dataclass.
+Sizes and rates come from the experiments of docs/log.md, steps are those of the shipped weights.
 """
 
-from collections.abc import Mapping
-
+from latentloom.diffusion.objective import ObjectiveConfig
 from latentloom.models.autoencoder import AutoencoderSpec
 from latentloom.models.image_ldm import DenoiserSpec
 from latentloom.training.autoencoder import AutoencoderTraining
 from latentloom.training.image import ImageTraining
 from latentloom.training.loop import LoopConfig
-from latentloom.training.temporal import TemporalTraining
+from latentloom.training.optimizer import OptimizerConfig
+from latentloom.training.temporal import GivenFrames, TemporalTraining
 
-SIZE = (128, 256)
+AUTOENCODER = AutoencoderSpec(widths=(32, 64, 128, 128))
 
 
-def autoencoder(
-    *, steps: int = 2000, batch_size: int = 8, seed: int = 0, dtype: str = "auto", weights: Mapping[str, float] = {}
-) -> AutoencoderTraining:
+def autoencoder() -> AutoencoderTraining:
     """From scratch, reconstruction only: PSNR first, texture later (`decoder_texture`)."""
     return AutoencoderTraining(
-        loop=LoopConfig(steps=steps, batch_size=batch_size, seed=seed, dtype=dtype, ema_decay=0.998, preview_steps=250),
-        spec=AutoencoderSpec(widths=(32, 64, 128, 128)),
-        source_weights=weights,
+        loop=LoopConfig(steps=4000, batch_size=8, ema_decay=0.998, preview_steps=250), spec=AUTOENCODER
     )
 
 
-def decoder_texture(
-    *, steps: int = 1000, batch_size: int = 8, seed: int = 0, dtype: str = "auto", weights: Mapping[str, float] = {}
-) -> AutoencoderTraining:
+def decoder_texture() -> AutoencoderTraining:
     """The decoder alone, against a patch discriminator: latents stay valid for models trained on them."""
     return AutoencoderTraining(
-        loop=LoopConfig(steps=steps, batch_size=batch_size, seed=seed, dtype=dtype, ema_decay=0.998, preview_steps=250),
-        spec=AutoencoderSpec(widths=(32, 64, 128, 128)),
-        muon_learning_rate=0.005,
-        learning_rate=3e-4,
+        loop=LoopConfig(steps=1000, batch_size=8, ema_decay=0.998, preview_steps=250),
+        spec=AUTOENCODER,
+        optimizer=OptimizerConfig(learning_rate=3e-4, muon_learning_rate=0.005),
         adversarial_start=0,
         train_encoder=False,
-        source_weights=weights,
     )
 
 
-def image(
-    *, steps: int = 4500, batch_size: int = 12, seed: int = 0, dtype: str = "auto", weights: Mapping[str, float] = {}
-) -> ImageTraining:
+def image() -> ImageTraining:
     """A UNet with attention down to single latents and its text encoder, v-prediction, zero terminal SNR."""
     return ImageTraining(
-        loop=LoopConfig(
-            steps=steps,
-            batch_size=batch_size,
-            seed=seed,
-            dtype=dtype,
-            ema_decay=0.9995,
-            decay_fraction=0.5,
-            preview_steps=500,
-        ),
+        loop=LoopConfig(steps=3600, batch_size=12, ema_decay=0.9995, decay_fraction=0.5, preview_steps=500),
         spec=DenoiserSpec(widths=(64, 128, 192), attention=(True, True, False)),
-        learning_rate=1e-3,
-        muon_learning_rate=0.004,  # at 0.02 textures came and roads did not (docs/log.md)
-        high_noise_bias=0.5,  # layout is decided where there is nearly nothing but noise
-        source_weights=weights,
+        optimizer=OptimizerConfig(muon_learning_rate=0.004),  # at 0.02 textures came, roads did not (docs/log.md)
+        objective=ObjectiveConfig(high_noise_bias=0.5),  # layout is decided where there is little but noise
     )
 
 
-def temporal(
-    *, steps: int = 1000, batch_size: int = 2, seed: int = 0, dtype: str = "auto", weights: Mapping[str, float] = {}
-) -> TemporalTraining:
-    """Clips of 16 frames at 5 to 8 frames per second."""
+def temporal() -> TemporalTraining:
+    """Key frames: clips of 16 frames at 5 to 8 frames per second, from noise alone."""
+    return TemporalTraining(loop=_clips(steps=3900), optimizer=OptimizerConfig(muon_learning_rate=0.004))
+
+
+def prediction() -> TemporalTraining:
+    """The next frames after the first none, one or two, at the rate of the key frames; steered where labels are."""
     return TemporalTraining(
-        loop=LoopConfig(
-            steps=steps,
-            batch_size=batch_size,
-            seed=seed,
-            dtype=dtype,
-            ema_decay=0.998,
-            decay_fraction=0.5,
-            preview_steps=500,
-        ),
-        muon_learning_rate=0.004,
-        source_weights=weights,
+        loop=_clips(steps=1500),
+        given=GivenFrames(first=(0, 1, 2)),
+        optimizer=OptimizerConfig(muon_learning_rate=0.004),
     )
+
+
+def interpolation() -> TemporalTraining:
+    """Three frames between each two: from key frames to about 6.5 a second, and from those to about 26."""
+    return TemporalTraining(
+        loop=_clips(steps=1500),
+        num_frames=13,
+        fine_fps=26.0,
+        given=GivenFrames(every=4),
+        optimizer=OptimizerConfig(muon_learning_rate=0.004),
+    )
+
+
+def _clips(steps: int) -> LoopConfig:
+    return LoopConfig(steps=steps, batch_size=2, ema_decay=0.998, decay_fraction=0.5, preview_steps=500)

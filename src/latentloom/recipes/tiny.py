@@ -1,11 +1,13 @@
 """The smallest recipe that runs every stage: for tests, examples and dry runs. Nothing it trains is of use."""
 
+from dataclasses import replace
+
 from latentloom.models.autoencoder import AutoencoderSpec
 from latentloom.models.image_ldm import DenoiserSpec
 from latentloom.training.autoencoder import AutoencoderTraining
 from latentloom.training.image import ImageTraining
 from latentloom.training.loop import LoopConfig
-from latentloom.training.temporal import TemporalTraining
+from latentloom.training.temporal import GivenFrames, TemporalTraining
 
 
 def _loop(steps: int, seed: int) -> LoopConfig:
@@ -27,3 +29,14 @@ def image(*, steps: int = 4, seed: int = 0) -> ImageTraining:
 def temporal(*, steps: int = 4, seed: int = 0, num_frames: int = 4, fps: float = 8.0) -> TemporalTraining:
     """Clips of four frames."""
     return TemporalTraining(loop=_loop(steps, seed), num_frames=num_frames, fps=fps)
+
+
+def prediction(*, steps: int = 4, seed: int = 0) -> TemporalTraining:
+    """Clips of four frames, of which none, one or two are given."""
+    return replace(temporal(steps=steps, seed=seed), given=GivenFrames(first=(0, 1, 2)))
+
+
+def interpolation(*, steps: int = 4, seed: int = 0) -> TemporalTraining:
+    """Clips of five frames at two rates, of which the ends are given."""
+    config = temporal(steps=steps, seed=seed, num_frames=5, fps=4.0)
+    return replace(config, fine_fps=8.0, given=GivenFrames(every=4))

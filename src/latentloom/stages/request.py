@@ -6,7 +6,7 @@ Command line, pipeline and page all build a ``ClipRequest``; a number out of ran
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ MAX_SIDE = 4096
 MAX_STEPS = 1000
 MAX_GUIDANCE = 100.0
 MAX_FPS = 240.0
+MAX_CONTEXT_NOISE = 999
 # 113 frames of 1280x2048 pixels, the paper's largest clip, are 0.3e9; above this the finished frames alone are 1.6 GB
 MAX_CLIP_PIXELS = 2**29
 
@@ -34,6 +35,8 @@ class ClipRequest:
         guidance_scale: 0 to 100; 1 is the conditional model, 0 the unconditional one.
         temporal_strength: 0 (independent images) to 1 (the alphas as learnt).
         fps: frames per second to show, above 0 to 240; None where the layers do not know it.
+        context_guidance_scale: 0 to 100, of the given frames; 1 is the conditional model, 0 ignores them.
+        context_noise: diffusion step of the noise on the given frames, 0 (clean) to 999.
 
     Raises:
         ValueError: a value of the wrong kind or out of range, with the range; ``frames x height x width`` over 2**29.
@@ -44,10 +47,12 @@ class ClipRequest:
     num_frames: int
     height: int
     width: int
-    num_inference_steps: int
-    guidance_scale: float
+    num_inference_steps: int = 25
+    guidance_scale: float = 2.0
     temporal_strength: float = 1.0
     fps: float | None = None
+    context_guidance_scale: float = 1.0
+    context_noise: int = 0
 
     def __post_init__(self) -> None:
         check_prompt("prompt", self.prompt)
@@ -60,6 +65,8 @@ class ClipRequest:
         ):
             check_count(name, getattr(self, name), most)
         check_number("guidance_scale", self.guidance_scale, 0.0, MAX_GUIDANCE)
+        check_number("context_guidance_scale", self.context_guidance_scale, 0.0, MAX_GUIDANCE)
+        check_number("context_noise", self.context_noise, 0, MAX_CONTEXT_NOISE)
         check_number("temporal_strength", self.temporal_strength, 0.0, 1.0)
         if self.fps is not None:
             check_number("fps", self.fps, 1e-3, MAX_FPS)
@@ -69,6 +76,10 @@ class ClipRequest:
                 f"{self.num_frames} frames of {self.height}x{self.width} are {pixels} pixels, the limit is"
                 f" {MAX_CLIP_PIXELS}; ask for fewer or smaller frames"
             )
+
+    def of_length(self, num_frames: int) -> "ClipRequest":
+        """The same for another number of frames."""
+        return replace(self, num_frames=num_frames)
 
     def check_size(self, factor: int) -> None:
         """Refuse a size the model cannot make.

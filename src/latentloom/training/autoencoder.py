@@ -26,9 +26,11 @@ from latentloom.models.digest import digest_of_network
 from latentloom.models.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
-from latentloom.training.optimizer import build_optimizers
+from latentloom.training.optimizer import OptimizerConfig, build_optimizers
 from latentloom.training.order import Draw
 from latentloom.training.run_folder import save_result, settings_of
+
+DISCRIMINATOR = OptimizerConfig(kind="adamw", learning_rate=4e-4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,9 +40,7 @@ class AutoencoderTraining:
     loop: LoopConfig
     spec: AutoencoderSpec
     crop: tuple[int, int] = (64, 128)
-    optimizer: str = "muon"
-    learning_rate: float = 1.2e-3
-    muon_learning_rate: float = 0.02
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=1.2e-3))
     gradient_weight: float = 0.5
     kl_weight: float = 1e-5
     adversarial_start: int | None = None
@@ -151,15 +151,13 @@ class AutoencoderTask:
                 name="autoencoder",
                 objective=self.reconstruction,
                 trained=vae,
-                optimizers=build_optimizers(
-                    vae, config.optimizer, config.learning_rate, muon_learning_rate=config.muon_learning_rate
-                ),
+                optimizers=build_optimizers(vae, config.optimizer),
             ),
             Player(
                 name="discriminator",
                 objective=Discrimination(discriminator, self.reconstruction),
                 trained=discriminator,
-                optimizers=build_optimizers(discriminator, "adamw", 4e-4),
+                optimizers=build_optimizers(discriminator, DISCRIMINATOR),
                 average=False,
             ),
         ]

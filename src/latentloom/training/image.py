@@ -14,12 +14,13 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from latentloom.backbones.unet import matmul_attention
+from latentloom.conditions import Conditions
 from latentloom.data.clips import image_items, source_weights, spread
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
-from latentloom.diffusion.guidance import with_text_guidance
-from latentloom.diffusion.objective import training_loss
+from latentloom.diffusion.guidance import guided
+from latentloom.diffusion.objective import ObjectiveConfig, training_loss
 from latentloom.diffusion.sampler import clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule, PredictionType, noise_scheduler
 from latentloom.models.autoencoder import VideoAutoencoder, encoder_digest
@@ -29,7 +30,7 @@ from latentloom.models.text import encode_text, text_encoder, train_tokenizer
 from latentloom.precision import preferred_dtype
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
-from latentloom.training.optimizer import build_optimizers
+from latentloom.training.optimizer import OptimizerConfig, build_optimizers
 from latentloom.training.order import Draw
 from latentloom.training.run_folder import settings_of
 
@@ -44,12 +45,9 @@ class ImageTraining:
     max_length: int = 32
     prediction_type: PredictionType = "v_prediction"
     zero_terminal_snr: bool = True
-    optimizer: str = "muon"
-    learning_rate: float = 1e-3
-    muon_learning_rate: float = 0.02
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     caption_dropout: float = 0.1
-    min_snr_gamma: float | None = None
-    high_noise_bias: float = 0.0
     source_weights: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -92,8 +90,7 @@ class ImageObjective(nn.Module):
             self.schedule,
             generator,
             prediction_type=self.prediction_type,
-            high_noise_bias=self.config.high_noise_bias,
-            min_snr_gamma=self.config.min_snr_gamma,
+            config=self.config.objective,
         )
         return loss, {}
 
@@ -106,9 +103,7 @@ class ImageTask:
         trained = nn.ModuleDict({"unet": model.unet, "text_encoder": model.text_encoder})
         trained.requires_grad_(True)
         self.objective = ImageObjective(model, config)
-        optimizers = build_optimizers(
-            trained, config.optimizer, config.learning_rate, muon_learning_rate=config.muon_learning_rate
-        )
+        optimizers = build_optimizers(trained, config.optimizer)
         self.players = [Player(name="image", objective=self.objective, trained=trained, optimizers=optimizers)]
         self.items = LatentImages(dataset, cache, config.caption_dropout)
         records = [record for record, _ in self.items.places]
@@ -157,7 +152,11 @@ def sample_images(
     rows, columns = size[0] // autoencoder.factor, size[1] // autoencoder.factor
     shape = (len(captions), autoencoder.latent_channels, rows, columns)
     noise = clip_noise(shape, generator, model.unet.device, torch.float32)
-    predict = with_text_guidance(lambda z, t, c: model.unet(z, t, c).sample, empty, text, 2.0)
+    predict = guided(
+        lambda z, t, conditions: model.unet(z, t, conditions.text).sample,
+        Conditions(text=empty),
+        (2.0, Conditions(text=text)),
+    )
     latents = denoise(predict, noise, model.scheduler, steps)
     return to_pixels(autoencoder.decode(latents[None], chunk_size=4)[0]).cpu()
 

@@ -16,13 +16,15 @@ from typing import Any, Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
+from accelerate.utils import send_to_device
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from latentloom.precision import preferred_dtype
+from latentloom.seeds import seed_of
 from latentloom.training import checkpoint as checkpoints
-from latentloom.training.order import DrawOrder, Items, batches, seed_of
+from latentloom.training.order import DrawOrder, Items, batches
 from latentloom.training.run_folder import RunLog, agree_on_config, locked
 
 _NO_EFFECT: dict[str, Any] = {"affects_result": False}
@@ -257,7 +259,7 @@ class Loop:
             seed = seed_of(self.config.seed, 4, position, self.accelerator.process_index)
             torch.manual_seed(seed)  # dropout draws from the global generator
             generator = torch.Generator(self.device).manual_seed(seed_of(seed, number))
-            batch = {k: v.to(self.device) if isinstance(v, Tensor) else v for k, v in batch.items()}
+            batch = send_to_device(batch, self.device)
             with nullcontext() if index == len(micro_batches) - 1 else self.accelerator.no_sync(objective):
                 with self.autocast():
                     loss, logged = objective(batch, generator)

@@ -8,6 +8,7 @@ it: hence this one, which flattens convolutions, works on all weights of one sha
 
 from collections import defaultdict
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float
@@ -64,39 +65,56 @@ class Muon(Optimizer):
             weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(update.view_as(weight), alpha=-rate)
 
 
+@dataclass(frozen=True, kw_only=True)
+class OptimizerConfig:
+    """How weights move.
+
+    Attributes:
+        kind: ``"adamw"``, or ``"muon"``: Muon for weights of two or more dimensions, AdamW for the rest.
+        learning_rate: of AdamW.
+        muon_learning_rate: of Muon (its steps have unit spectral norm, hence another scale).
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+
+    kind: str = "muon"
+    learning_rate: float = 1e-3
+    muon_learning_rate: float = 0.02
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("adamw", "muon"):
+            raise ValueError(f"optimiser {self.kind!r} is not known; expected adamw or muon")
+
+    def slowed(self, factor: float) -> "OptimizerConfig":
+        """The same at ``1 / factor`` of both rates."""
+        rates = self.learning_rate / factor, self.muon_learning_rate / factor
+        return replace(self, learning_rate=rates[0], muon_learning_rate=rates[1])
+
+
 def build_optimizers(
     network: nn.Module,
-    kind: str,
-    learning_rate: float,
+    config: OptimizerConfig,
     *,
-    muon_learning_rate: float = 0.02,
     fast: Iterable[nn.Parameter] = (),
     fast_factor: float = 10.0,
 ) -> list[Optimizer]:
     """The optimisers of the trainable parameters of ``network``.
 
     Args:
-        kind: ``"adamw"``, or ``"muon"``: Muon for weights of two or more dimensions, AdamW for the rest.
-        learning_rate: of AdamW.
-        muon_learning_rate: of Muon (its steps have unit spectral norm, hence another scale).
         fast: parameters that learn ``fast_factor`` times faster under AdamW (the mixing weights alpha).
-
-    Raises:
-        ValueError: an unknown kind.
     """
-    if kind not in ("adamw", "muon"):
-        raise ValueError(f"optimiser {kind!r} is not known; expected adamw or muon")
     quick = {id(parameter) for parameter in fast}
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    matrices = [p for p in trained if kind == "muon" and p.ndim >= 2 and id(p) not in quick]
+    matrices = [p for p in trained if config.kind == "muon" and p.ndim >= 2 and id(p) not in quick]
     chosen = {id(p) for p in matrices} | quick
     groups = [
-        {"params": [p for p in trained if id(p) not in chosen], "lr": learning_rate},
-        {"params": [p for p in trained if id(p) in quick], "lr": fast_factor * learning_rate},
+        {"params": [p for p in trained if id(p) not in chosen], "lr": config.learning_rate},
+        {"params": [p for p in trained if id(p) in quick], "lr": fast_factor * config.learning_rate},
     ]
     optimizers: list[Optimizer] = []
     if matrices:
-        optimizers.append(Muon(matrices, muon_learning_rate))
+        optimizers.append(Muon(matrices, config.muon_learning_rate))
     groups = [group for group in groups if group["params"]]
     if groups:
         optimizers.append(AdamW(groups, betas=(0.9, 0.99), weight_decay=0.0))

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch.utils.data import DataLoader
 
+from latentloom.seeds import generator_of, seed_of
+
 
 class Draw(NamedTuple):
     """One sample of a run: the item, and a seed of its own for crops and noise."""
@@ -24,17 +26,6 @@ class Items(Protocol):
 
     def __len__(self) -> int: ...
     def __getitem__(self, draw: Draw) -> dict[str, Any]: ...
-
-
-def seed_of(*parts: int) -> int:
-    """A 63-bit seed from integers, well mixed (splitmix64)."""
-    state = 0
-    for part in parts:
-        state = (state ^ part) + 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFFFFFFFFFFFFFF
-        state = (state ^ state >> 27) * 0x94D049BB133111EB & 0xFFFFFFFFFFFFFFFF
-        state ^= state >> 31
-    return state >> 1
 
 
 class DrawOrder:
@@ -56,7 +47,7 @@ class DrawOrder:
             return min(int(torch.searchsorted(self.cumulative, point, right=True)), self.num_items - 1)
         epoch, place = divmod(index, self.num_items)
         if self._epoch[0] != epoch:
-            generator = torch.Generator().manual_seed(seed_of(self.seed, 3, epoch))
+            generator = generator_of(self.seed, 3, epoch)
             self._epoch = (epoch, torch.randperm(self.num_items, generator=generator).tolist())
         return self._epoch[1][place]
 

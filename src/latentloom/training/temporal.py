@@ -5,92 +5,100 @@ spatial tensor is bit-equal afterwards (tests/training/test_stages_of_training.p
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
+from jaxtyping import Float
 from torch import Tensor, nn
+from torch.utils.data import default_collate
 
 from latentloom.align import Aligned, TemporalLayers, attach
 from latentloom.backbones.unet import matmul_attention
-from latentloom.data.clips import clip_windows, source_weights
+from latentloom.conditions import Conditions
+from latentloom.data.clips import source_weights
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
-from latentloom.diffusion.guidance import with_text_guidance
-from latentloom.diffusion.objective import training_loss
+from latentloom.diffusion.augmentation import noised_context
+from latentloom.diffusion.guidance import guided
+from latentloom.diffusion.known_frames import KnownFrames
+from latentloom.diffusion.masks import first_frames_mask, pinned_frames_mask
+from latentloom.diffusion.objective import ObjectiveConfig, training_loss
 from latentloom.diffusion.sampler import clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.digest import digest_of_network
 from latentloom.models.image_ldm import ImageLDM
-from latentloom.models.text import encode_text
 from latentloom.shapes import to_pixels
+from latentloom.training.clips import LatentClips, TextTable
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
-from latentloom.training.optimizer import build_optimizers
+from latentloom.training.optimizer import OptimizerConfig, build_optimizers
 from latentloom.training.order import Draw
 from latentloom.training.run_folder import save_result, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
+class GivenFrames:
+    """Which frames of a training clip the layers are given, drawn anew for each (spec, sections 4 and 5).
+
+    Attributes:
+        first: the first S frames, S drawn from these numbers: ``(0, 1, 2)`` is prediction.
+        every: each ``every``-th frame from the first on: 4 is interpolation.
+        most_noise: the given frames are diffused to a step drawn uniformly from 0 to this one.
+    """
+
+    first: tuple[int, ...] = ()
+    every: int | None = None
+    most_noise: int = 250
+
+    def __post_init__(self) -> None:
+        if bool(self.first) == (self.every is not None):
+            raise ValueError("given frames are either the first ones or every n-th one; name one of the two")
+
+    def masks(self, batch: int, num_frames: int, generator: torch.Generator) -> Float[Tensor, "b t 1 1 1"]:
+        """1 on the given frames of each clip, on the generator's device."""
+        if self.every is not None:
+            return pinned_frames_mask(range(0, num_frames, self.every), num_frames).to(generator.device)
+        chosen = torch.randint(len(self.first), (batch,), generator=generator, device=generator.device)
+        return first_frames_mask(torch.tensor(self.first, device=generator.device)[chosen], num_frames)
+
+
+@dataclass(frozen=True, kw_only=True)
 class TemporalTraining:
-    """Settings of `train_temporal`. A clip has ``num_frames`` at about ``fps`` frames per second (`clip_windows`)."""
+    """Settings of `train_temporal`. A clip has ``num_frames`` at about ``fps`` frames per second (`clip_windows`).
+
+    Attributes:
+        fine_fps: a second rate of clips, told from the first by the number ``rate``: interpolation serves two.
+        given: frames the layers are given; None trains layers that make clips from noise alone.
+        alpha_rate: how many times faster than the rest the alphas learn.
+        caption_dropout, number_dropout: shares of clips without caption, steering and speed.
+        source_weights: shares of draws by record (`source_weights`).
+    """
 
     loop: LoopConfig
     num_frames: int = 16
     fps: float = 6.5
-    optimizer: str = "muon"
-    learning_rate: float = 1e-3
-    muon_learning_rate: float = 0.02
+    fine_fps: float | None = None
+    given: GivenFrames | None = None
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    objective: ObjectiveConfig = field(default_factory=lambda: ObjectiveConfig(high_noise_bias=0.5))
     alpha_rate: float = 10.0
     caption_dropout: float = 0.1
-    high_noise_bias: float = 0.5
-    min_snr_gamma: float | None = None
+    number_dropout: float = 0.1
     gradient_checkpointing: bool = False
     source_weights: Mapping[str, float] = field(default_factory=dict)
 
-
-class LatentClips:
-    """Windows of cached latents with their captions and rates."""
-
-    def __init__(self, dataset: Dataset, cache: LatentCache, config: TemporalTraining, split: str = "train"):
-        self.dataset, self.cache, self.caption_dropout = dataset, cache, config.caption_dropout
-        self.windows = clip_windows(dataset, config.num_frames, config.fps, split=split)
-
-    def __len__(self) -> int:
-        return len(self.windows)
-
-    def __getitem__(self, draw: Draw) -> dict[str, Any]:
-        window = self.windows[draw.item]
-        record = self.dataset.records[window.record]
-        dropped = torch.rand((), generator=torch.Generator().manual_seed(draw.seed)) < self.caption_dropout
-        return {
-            "latents": self.cache.latents(record, window.indices),
-            "caption": "" if dropped else window.caption,
-            "fps": torch.tensor(window.fps, dtype=torch.float32),
-            "id": f"{record.id}:{window.first}",
-        }
-
-
-class TextTable:
-    """Captions encoded once, each by itself: the bits do not depend on which others came before a kill."""
-
-    def __init__(self, model: ImageLDM):
-        self.model = model
-        self.known: dict[str, Tensor] = {}
-
-    @torch.no_grad()
-    def __call__(self, captions: list[str]) -> Tensor:
-        """Text states ``b n d``, one row per caption."""
-        for caption in captions:
-            if caption not in self.known:
-                self.known[caption] = encode_text(self.model.tokenizer, self.model.text_encoder, [caption])[0]
-        return torch.stack([self.known[caption] for caption in captions])
+    @property
+    def rates(self) -> tuple[float, ...]:
+        """The rates of its clips, the coarse one first."""
+        return (self.fps,) if self.fine_fps is None else (self.fps, self.fine_fps)
 
 
 class TemporalObjective(nn.Module):
-    """The diffusion loss of a batch of clips; one time step per clip (paper, Sec. 3.1)."""
+    """The diffusion loss of a batch of clips, one time step per clip, on the frames to be made (paper, Sec. 3)."""
 
     def __init__(self, video: Aligned, model: ImageLDM, config: TemporalTraining):
         super().__init__()
@@ -99,17 +107,31 @@ class TemporalObjective(nn.Module):
         self.prediction_type = model.scheduler.config["prediction_type"]
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        text, fps = self.text(batch["caption"]), batch["fps"] if self.video.layers.layer_set.fps else None
+        conditions, made = Conditions(text=self.text(batch["caption"]), numbers=batch["numbers"]), None
+        if self.config.given is not None:
+            conditions, mask = self.with_given_frames(conditions, batch["latents"], self.config.given, generator)
+            made = 1 - mask
         loss = training_loss(
-            lambda noisy, timesteps: self.video(noisy, timesteps, text, fps=fps).sample,
+            lambda noisy, timesteps: self.video.predict(noisy, timesteps, conditions),
             batch["latents"],
             self.schedule,
             generator,
             prediction_type=self.prediction_type,
-            high_noise_bias=self.config.high_noise_bias,
-            min_snr_gamma=self.config.min_snr_gamma,
+            config=self.config.objective,
+            counted=made,
         )
         return loss, {}
+
+    def with_given_frames(
+        self, conditions: Conditions, latents: Tensor, given: GivenFrames, generator: torch.Generator
+    ) -> tuple[Conditions, Tensor]:
+        """The conditions with noisy given frames and their level, and the mask ``b t 1 1 1``."""
+        batch, num_frames = latents.shape[:2]
+        mask = given.masks(batch, num_frames, generator).expand(batch, -1, 1, 1, 1)
+        levels = torch.randint(given.most_noise + 1, (batch,), generator=generator, device=generator.device)
+        context = noised_context(latents, mask, levels, self.schedule, generator)
+        told = torch.where(mask.flatten(1).any(1), levels.float(), torch.nan)  # no frame, no level
+        return replace(conditions, context=context, numbers={**conditions.numbers, "context_noise": told}), mask
 
 
 class TemporalTask:
@@ -131,15 +153,17 @@ class TemporalTask:
             self.video.enable_gradient_checkpointing()
         self.objective = TemporalObjective(self.video, model, config)
         optimizers = build_optimizers(
-            layers,
-            config.optimizer,
-            config.learning_rate,
-            muon_learning_rate=config.muon_learning_rate,
-            fast=layers.mixing_parameters(),
-            fast_factor=config.alpha_rate,
+            layers, config.optimizer, fast=layers.mixing_parameters(), fast_factor=config.alpha_rate
         )
         self.players = [Player(name="temporal", objective=self.objective, trained=layers, optimizers=optimizers)]
-        self.items = LatentClips(dataset, cache, config)
+        self.items = LatentClips(
+            dataset,
+            cache,
+            num_frames=config.num_frames,
+            rates=config.rates,
+            caption_dropout=config.caption_dropout,
+            number_dropout=config.number_dropout,
+        )
         records = [window.record for window in self.items.windows]
         self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
 
@@ -152,28 +176,40 @@ class TemporalTask:
 
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
-        """For four training captions: a clip, and below it the same noise without temporal layers."""
-        windows = self.items.windows
-        chosen = [windows[(2 * i + 1) * len(windows) // 8] for i in range(4)]
-        shape = (len(chosen), self.config.num_frames, *self.items[Draw(0, 0)]["latents"].shape[1:])
-        noise = clip_noise(shape, generator, generator.device, torch.float32)
-        captions, fps = [w.caption for w in chosen], torch.tensor([w.fps for w in chosen], device=noise.device)
-        rows = [self._sample(noise, captions, fps, alpha) for alpha in (None, 1.0)]
-        frames = torch.stack(rows, 1).flatten(0, 1)[:, :: max(1, self.config.num_frames // 8)]
-        contact_sheet(frames.flatten(0, 1), path, columns=frames.shape[1])
+        """For four training captions a clip, and below it what it is compared with.
+
+        That is the same noise without temporal layers, or, where frames are given, the clip they come from.
+        """
+        places = [(2 * i + 1) * len(self.items) // 8 for i in range(4)]
+        clips = default_collate([self.items[Draw(place, 0)] for place in places])
+        clips: Any = send_to_device(clips, generator.device)
+        clips["caption"] = [self.items.windows[place].caption for place in places]
+        noise = clip_noise(tuple(clips["latents"].shape), generator, generator.device, torch.float32)
+        rows = [self._sample(noise, clips, generator, alpha=None)]
+        rows.append(self._sample(noise, clips, generator, alpha=1.0) if self.config.given is None else clips["latents"])
+        frames = [to_pixels(VideoAutoencoder(self.model.vae).decode(row, chunk_size=4)).cpu() for row in rows]
+        shown = torch.stack(frames, 1).flatten(0, 1)[:, :: max(1, self.config.num_frames // 8)]
+        contact_sheet(shown.flatten(0, 1), path, columns=shown.shape[1])
         return {"alpha_mean": sum(row.alpha for row in self.video.table()) / len(self.video.table())}
 
-    def _sample(self, noise: Tensor, captions: list[str], fps: Tensor, alpha: float | None) -> Tensor:
-        """Clips, uint8 ``b t h w 3``: 16 steps, guidance 2."""
-        rate = torch.cat([fps, fps]) if self.video.layers.layer_set.fps else None
-        predict = with_text_guidance(
-            lambda z, t, text: self.video(z, t, text, fps=rate, alpha=alpha).sample,
-            self.objective.text([""] * len(captions)),
-            self.objective.text(captions),
-            2.0,
+    def _sample(
+        self, noise: Tensor, clips: dict[str, Any], generator: torch.Generator, *, alpha: float | None
+    ) -> Tensor:
+        """Latents ``b t c h w``: 16 steps, text guidance 2."""
+        text, empty = (self.objective.text(words) for words in (clips["caption"], [""] * len(noise)))
+        told, known = Conditions(text=text, numbers=clips["numbers"]), None
+        if self.config.given is not None:
+            told, mask = self.objective.with_given_frames(told, clips["latents"], self.config.given, generator)
+            known = KnownFrames(latents=clips["latents"], mask=mask)
+        predict = guided(
+            lambda z, t, conditions: self.video.predict(z, t, conditions, alpha=alpha),
+            told.with_text(empty),
+            (2.0, told),
         )
-        latents = denoise(predict, noise, self.model.scheduler, 16)
-        return to_pixels(VideoAutoencoder(self.model.vae).decode(latents, chunk_size=4)).cpu()
+        if known is None:
+            return denoise(predict, noise, self.model.scheduler, 16)
+        predict = known.keeping(predict, noise, self.model.scheduler)
+        return known.kept(denoise(predict, noise, self.model.scheduler, 16))
 
 
 def train_temporal(

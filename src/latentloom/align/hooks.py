@@ -1,0 +1,77 @@
+"""What acts inside a network's own calls: hooks on its sites, and its checkpoint functions made aware of the clip.
+
+Nothing here registers a hook (``aligned`` does); traps are in docs/decisions/0001-sites-and-hooks.md.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from latentloom.layers.base import Clip
+
+
+class Binding:
+    """The clip in progress. Hooks and checkpoint functions share one; a deep copy copies them together."""
+
+    def __init__(self) -> None:
+        self.clip: Clip | None = None
+        self.checkpoints_layers = False
+        self.in_checkpoint = False
+
+    @contextmanager
+    def bound(
+        self, clip: Clip | None, *, checkpoints_layers: bool = False, in_checkpoint: bool = False
+    ) -> Iterator[None]:
+        """Within the block hooks act for ``clip``; None switches them off."""
+        before = self.clip, self.checkpoints_layers, self.in_checkpoint
+        self.clip, self.checkpoints_layers, self.in_checkpoint = clip, checkpoints_layers, in_checkpoint
+        try:
+            yield
+        finally:
+            self.clip, self.checkpoints_layers, self.in_checkpoint = before
+
+
+class SiteHook:
+    """Takes a site's output, returns the aligned one. An object, not a closure: deep copies call their own layer."""
+
+    def __init__(self, layer: nn.Module, binding: Binding) -> None:
+        self.layer = layer
+        self.binding = binding
+
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        clip = self.binding.clip
+        if clip is None or clip.is_image:
+            return output
+        time_embedding = args[1] if len(args) > 1 else None  # ResBlocks are called with (features, time embedding)
+        if self.binding.checkpoints_layers and not self.binding.in_checkpoint and torch.is_grad_enabled():
+            return cast(Tensor, checkpoint(self.layer, output, clip, time_embedding, use_reentrant=False))
+        return self.layer(output, clip, time_embedding)
+
+
+class ClipCheckpoint:
+    """A network's checkpoint function that binds the forward pass's clip again while it recomputes in ``backward``.
+
+    Without it a recomputation would run without temporal layers, or with those of a later clip.
+    """
+
+    def __init__(self, inner: Callable[..., Any], binding: Binding) -> None:
+        self.inner = inner
+        self.binding = binding
+
+    def __call__(self, function: Callable[..., Any], *args: Any) -> Any:
+        clip = self.binding.clip
+
+        def run(*inputs: Any) -> Any:
+            with self.binding.bound(clip, in_checkpoint=True):
+                return function(*inputs)
+
+        return self.inner(run, *args)
+
+    def serves(self, binding: Binding) -> bool:
+        """Whether this one, or one it wraps for another set of layers, binds ``binding``."""
+        inner = self.inner
+        return self.binding is binding or (isinstance(inner, ClipCheckpoint) and inner.serves(binding))

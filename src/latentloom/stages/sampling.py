@@ -1,0 +1,171 @@
+"""What the stages share: the networks they need, and one sampling run with guidance by text and by known frames.
+
+Text is encoded once per clip, in the way ``StableDiffusionPipeline`` does, so that equal noise gives equal images.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
+from jaxtyping import Float
+from torch import Tensor
+from transformers import CLIPTextModel, PreTrainedTokenizerBase
+
+from latentloom.align import TemporalLayers, attach
+from latentloom.conditions import Conditions
+from latentloom.diffusion.augmentation import noised_context
+from latentloom.diffusion.guidance import Link, Network, guided
+from latentloom.diffusion.known_frames import KnownFrames
+from latentloom.diffusion.sampler import StepCallback, clip_noise, denoise
+from latentloom.diffusion.schedule import NoiseSchedule
+from latentloom.models.text import encode_text, warn_about_losses
+from latentloom.stages.request import ClipRequest
+
+
+class VideoModel(Protocol):
+    """The members of a stack that generation uses; ``Stack`` and ``VideoLDMPipeline`` both are one."""
+
+    @property
+    def unet(self) -> UNet2DConditionModel: ...
+    @property
+    def vae(self) -> AutoencoderKL: ...
+    @property
+    def text_encoder(self) -> CLIPTextModel: ...
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase: ...
+    @property
+    def scheduler(self) -> Any: ...
+    @property
+    def execution_device(self) -> torch.device: ...  # where the networks compute; offloaded ones lie elsewhere
+    def temporal_layers(self, name: str) -> TemporalLayers: ...
+
+
+def size_factor(model: VideoModel) -> int:
+    """Both sides of a clip must be multiples of this many pixels: the autoencoder's factor times the UNet's."""
+    levels = len(model.vae.config["block_out_channels"]) + len(model.unet.config["block_out_channels"])
+    return 2 ** (levels - 2)
+
+
+def latent_shape(model: VideoModel, request: ClipRequest) -> tuple[int, int, int, int, int]:
+    """The latents of the request, ``1 t c h w``.
+
+    Raises:
+        ValueError: the size is not a multiple of ``size_factor``.
+    """
+    request.check_size(size_factor(model))
+    factor = 2 ** (len(model.vae.config["block_out_channels"]) - 1)
+    channels = model.unet.config["in_channels"]
+    return 1, request.num_frames, channels, request.height // factor, request.width // factor
+
+
+@torch.no_grad()
+def sample_clip(
+    model: VideoModel,
+    network: Network,
+    request: ClipRequest,
+    *,
+    known: KnownFrames | None = None,
+    numbers: Mapping[str, Float[Tensor, "1 *t"]] | None = None,
+    noise: Float[Tensor, "1 t c h w"] | None = None,
+    generator: torch.Generator | None = None,
+    eta: float = 0.0,
+    callback: StepCallback | None = None,
+) -> Float[Tensor, "1 t c h w"]:
+    """Denoise one clip with ``network`` under the request's text, around the frames that are known.
+
+    Args:
+        known: frames that the result holds as they are; the network is told of them, with context guidance (paper,
+            Sec. 3.2), which comes before text guidance.
+        numbers: further conditions beside the request's fps.
+
+    Raises:
+        ValueError: ``noise`` or known frames of another shape than the request, or latents that are not finite in the
+            end.
+    """
+    shape, device = latent_shape(model, request), model.execution_device
+    if noise is None:
+        noise = clip_noise(shape, generator, device, model.unet.dtype)
+    elif noise.shape != shape:
+        raise ValueError(f"latents are {tuple(noise.shape)}, this request needs {shape} (1 t c h w)")
+    if known is not None and known.latents.shape != shape:
+        raise ValueError(f"the known frames are {tuple(known.latents.shape)}, this request needs {shape} (1 t c h w)")
+    noise = noise.to(device, model.unet.dtype)
+    predict = guided(network, *_chain(model, request, known, dict(numbers or {}), generator))
+    if known is not None:
+        predict = known.keeping(predict, noise, model.scheduler)
+    steps = request.num_inference_steps
+    latents = denoise(predict, noise, model.scheduler, steps, eta=eta, generator=generator, callback=callback)
+    if not bool(torch.isfinite(latents).all()):
+        raise ValueError(
+            f"the latents are not finite after sampling in {model.unet.dtype}: the weights are damaged, or the dtype"
+            " is too narrow for them; try float32"
+        )
+    return latents if known is None else known.kept(latents)
+
+
+def sample_aligned(
+    model: VideoModel,
+    name: str,
+    request: ClipRequest,
+    *,
+    known: KnownFrames | None = None,
+    numbers: Mapping[str, Float[Tensor, "1 *t"]] | None = None,
+    noise: Float[Tensor, "1 t c h w"] | None = None,
+    generator: torch.Generator | None = None,
+    eta: float = 0.0,
+    callback: StepCallback | None = None,
+) -> Float[Tensor, "1 t c h w"]:
+    """One clip of the image network with the temporal layers ``name`` on it, which are taken off again.
+
+    Raises:
+        ValueError: a model without these layers, numbers they do not know, or what ``sample_clip`` raises.
+    """
+    layers, numbers = model.temporal_layers(name), dict(numbers or {})
+    if "fps" in layers.number_names and request.fps is None:
+        raise ValueError("these temporal layers were trained with the frame rate of each clip; give fps")
+    if unknown := sorted(set(numbers) - set(layers.number_names)):
+        names = ", ".join(layers.number_names) or "none"
+        raise ValueError(f"the {name} layers take no {unknown[0]}; the numbers they know are {names}")
+    device, dtype = model.execution_device, model.unet.dtype
+    if known is not None:
+        known = KnownFrames(latents=known.latents.to(device, dtype), mask=known.mask.to(device, dtype))
+    told = {name: values.to(device) for name, values in numbers.items()}
+    video = attach(model.unet, layers)
+
+    def network(noisy: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
+        return video.predict(noisy, timestep, conditions, temporal_strength=request.temporal_strength)
+
+    options: dict[str, Any] = {"noise": noise, "generator": generator, "eta": eta, "callback": callback}
+    try:
+        return sample_clip(model, network, request, known=known, numbers=told, **options)
+    finally:
+        video.detach()
+
+
+def _chain(
+    model: VideoModel,
+    request: ClipRequest,
+    known: KnownFrames | None,
+    numbers: dict[str, Tensor],
+    generator: torch.Generator | None,
+) -> tuple[Conditions, *tuple[Link, ...]]:
+    """The unconditional end of the guidance, and its links: the known frames where there are any, and the text."""
+    warn_about_losses(model.tokenizer, [request.prompt, request.negative_prompt])
+    if request.fps is not None:
+        numbers["fps"] = torch.tensor([request.fps], device=model.execution_device)
+    negative, positive = (_encode(model, text) for text in (request.negative_prompt, request.prompt))
+    base = Conditions(text=negative, numbers=numbers)
+    if known is None:
+        return base, (request.guidance_scale, base.with_text(positive))
+    levels = torch.tensor([request.context_noise], device=model.execution_device)
+    schedule = NoiseSchedule.from_scheduler(model.scheduler)
+    context = noised_context(known.latents, known.mask, levels, schedule, generator)
+    given = replace(base, context=context, numbers={**numbers, "context_noise": levels.float()})
+    return base, (request.context_guidance_scale, given), (request.guidance_scale, given.with_text(positive))
+
+
+def _encode(model: VideoModel, prompt: str) -> Float[Tensor, "1 n d"]:
+    return encode_text(model.tokenizer, model.text_encoder, [prompt], model.execution_device).to(model.unet.dtype)

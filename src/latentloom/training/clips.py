@@ -1,0 +1,87 @@
+"""Training clips as items: windows of cached latents with captions and numbers, and captions encoded once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentloom.data.clips import Window, clip_windows
+from latentloom.data.latents import LatentCache
+from latentloom.data.manifest import Dataset
+from latentloom.models.image_ldm import ImageLDM
+from latentloom.models.text import encode_text
+from latentloom.training.order import Draw
+
+EGO = ("steering", "speed")
+"""Labels of a dataset that are told per frame: -1 full left to 1 full right, and metres a second."""
+
+
+class LatentClips:
+    """Windows of cached latents at one or several rates.
+
+    An item holds ``latents`` (``t c h w``), ``caption``, ``id`` and ``numbers``: ``fps`` and, where there are several
+    rates, ``rate`` (the index of the window's) of the clip, ``steering`` and ``speed`` of each frame (``t``), NaN where
+    the dataset does not know them. Captions and ego numbers are dropped at random.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        cache: LatentCache,
+        *,
+        num_frames: int,
+        rates: Sequence[float],
+        caption_dropout: float,
+        number_dropout: float,
+        split: str = "train",
+    ) -> None:
+        self.dataset, self.cache, self.num_rates = dataset, cache, len(rates)
+        self.caption_dropout, self.number_dropout = caption_dropout, number_dropout
+        self.places = [
+            (window, rate)
+            for rate, fps in enumerate(rates)
+            for window in clip_windows(dataset, num_frames, fps, split=split)
+        ]
+
+    @property
+    def windows(self) -> list[Window]:
+        """The windows of all rates, in the order of the items."""
+        return [window for window, _ in self.places]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        window, rate = self.places[draw.item]
+        record = self.dataset.records[window.record]
+        chance = torch.rand(1 + len(EGO), generator=torch.Generator().manual_seed(draw.seed)).tolist()
+        numbers = {"fps": torch.tensor(window.fps, dtype=torch.float32)}
+        if self.num_rates > 1:
+            numbers["rate"] = torch.tensor(float(rate))
+        for name, luck in zip(EGO, chance[1:], strict=True):
+            values = record.labels.get(name) if luck >= self.number_dropout else None
+            known = [torch.nan] * window.num_frames if values is None else [values[i] for i in window.indices]
+            numbers[name] = torch.tensor(known, dtype=torch.float32)
+        return {
+            "latents": self.cache.latents(record, window.indices),
+            "caption": "" if chance[0] < self.caption_dropout else window.caption,
+            "numbers": numbers,
+            "id": f"{record.id}:{window.first}",
+        }
+
+
+class TextTable:
+    """Captions encoded once, each by itself: the bits do not depend on which others came before a kill."""
+
+    def __init__(self, model: ImageLDM):
+        self.model = model
+        self.known: dict[str, Tensor] = {}
+
+    @torch.no_grad()
+    def __call__(self, captions: list[str]) -> Tensor:
+        """Text states ``b n d``, one row per caption."""
+        for caption in captions:
+            if caption not in self.known:
+                self.known[caption] = encode_text(self.model.tokenizer, self.model.text_encoder, [caption])[0]
+        return torch.stack([self.known[caption] for caption in captions])

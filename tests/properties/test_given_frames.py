@@ -1,0 +1,99 @@
+"""Given frames and numbers: what the layers make of them, and what they must not (paper, Sec. 3.2; spec, section 4)."""
+
+import pytest
+import torch
+from tests.small_networks import awake, awake_video, clip_inputs, small_unet
+from torch import Tensor
+
+from latentloom.align import TemporalLayers, attach
+from latentloom.diffusion.masks import first_frames_mask, masked_context
+from latentloom.layers.layer_set import LayerSet
+
+SETS = [LayerSet.driving().with_context(), LayerSet.text().with_context()]
+
+
+def context(num_given: int, *, batch: int = 2, num_frames: int = 3, seed: int = 7) -> Tensor:
+    latents = torch.randn(batch, num_frames, 4, 4, 8, generator=torch.Generator().manual_seed(seed))
+    return masked_context(latents, first_frames_mask(torch.full((batch,), num_given), num_frames))
+
+
+@pytest.mark.parametrize("layer_set", SETS)
+def test_without_given_frames_the_context_is_ignored_bit_for_bit(layer_set):
+    video = awake_video(layer_set)
+    free = video(*clip_inputs()).sample
+    for seed in (7, 8):
+        assert torch.equal(video(*clip_inputs(), context=context(0, seed=seed)).sample, free)
+
+
+@pytest.mark.parametrize("num_given", [1, 2])
+def test_given_frames_change_every_frame_and_other_contents_change_it_otherwise(num_given):
+    video = awake_video(SETS[0])
+    free, first, second = (
+        video(*clip_inputs(), context=given).sample
+        for given in (None, context(num_given, seed=7), context(num_given, seed=8))
+    )
+    for one, other in ((free, first), (first, second)):
+        assert bool(((one - other).abs().amax(dim=(2, 3, 4)) > 1e-4).all())
+
+
+def test_what_lies_behind_the_mask_does_not_get_in():
+    video = awake_video(SETS[0])
+    latents = torch.randn(2, 3, 4, 4, 8)
+    mask = first_frames_mask(torch.tensor([1, 1]), 3)
+    changed = torch.cat([latents[:, :1], torch.randn(2, 2, 4, 4, 8)], 1)
+    ours, theirs = (video(*clip_inputs(), context=masked_context(x, mask)).sample for x in (latents, changed))
+    assert torch.equal(ours, theirs)
+
+
+def test_layers_without_context_refuse_given_frames():
+    with pytest.raises(ValueError, match="take no given frames"):
+        awake_video()(*clip_inputs(), context=context(1))
+
+
+def test_a_number_that_is_not_known_is_one_that_was_not_given():
+    video = awake_video(SETS[0])
+    unknown = torch.full((2,), torch.nan)
+    free = video(*clip_inputs()).sample
+    assert torch.equal(video(*clip_inputs(), numbers={"speed": unknown}).sample, free)
+    mixed = video(*clip_inputs(), numbers={"speed": torch.tensor([torch.nan, 9.0])}).sample
+    assert torch.equal(mixed[0], free[0])
+    assert not torch.allclose(mixed[1], free[1], atol=1e-4)
+
+
+def test_numbers_may_change_from_frame_to_frame():
+    video = awake_video(SETS[0])
+    left, right = torch.tensor([[-0.5, -0.5, 0.5]] * 2), torch.tensor([[-0.5, -0.5, -0.5]] * 2)
+    turned, straight = (video(*clip_inputs(), numbers={"steering": x}).sample for x in (left, right))
+    assert not torch.allclose(turned, straight, atol=1e-4)
+    constant = video(*clip_inputs(), numbers={"steering": torch.tensor([-0.5, -0.5])}).sample
+    torch.testing.assert_close(straight, constant)
+
+
+def test_a_number_of_another_name_is_refused_with_those_that_are_known():
+    with pytest.raises(ValueError, match=r"take no altitude.*fps, context_noise, rate, steering, speed"):
+        awake_video(SETS[0])(*clip_inputs(), numbers={"altitude": torch.ones(2)})
+
+
+def test_layers_extended_by_context_compute_what_they_did_before(tmp_path):
+    unet = small_unet()
+    plain = awake(TemporalLayers.for_network(unet, LayerSet.driving()))
+    wider = plain.extended(unet, SETS[0])
+    expected = attach(small_unet(), plain)(*clip_inputs(), fps=6).sample
+    assert torch.equal(attach(small_unet(), wider)(*clip_inputs(), fps=6, context=context(2)).sample, expected)
+    wider.save_pretrained(tmp_path)
+    video = attach(unet, TemporalLayers.from_pretrained(tmp_path))
+    assert torch.equal(video(*clip_inputs(), fps=6, context=context(1)).sample, expected)
+
+
+def test_layers_cannot_be_extended_to_a_set_that_lacks_a_part_of_theirs():
+    unet = small_unet()
+    with pytest.raises(ValueError, match="which the layer set"):
+        TemporalLayers.for_network(unet, LayerSet.text()).extended(unet, LayerSet.driving())
+
+
+def test_every_parameter_of_numbers_and_context_learns():
+    unet = small_unet()
+    video = attach(unet, awake(TemporalLayers.for_network(unet, SETS[0])))
+    numbers = {name: torch.tensor([1.0, 2.0]) for name in video.layers.number_names}
+    video(*clip_inputs(), context=context(1), numbers=numbers).sample.square().mean().backward()
+    assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in video.layers.parameters())
