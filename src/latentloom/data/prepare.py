@@ -111,7 +111,7 @@ def prepare(
     Raises:
         ValueError: no such folder, no videos in it, too many bad videos, bad captions, or another dataset in the way.
     """
-    folder, paths, by_name = _listed(videos)
+    folder, paths, by_name = list_videos(videos)
     settings = _Settings(size=size, fps=None if fps is None else float(fps), min_frames=min_frames, licence=licence)
     _check_settings(settings, max_bad_fraction)
     captions, counts = find_captions(folder, paths, default_caption)
@@ -155,7 +155,7 @@ def _check_settings(settings: _Settings, max_bad_fraction: float | int) -> None:
         raise ValueError(f"size is {settings.size}, expected (height, width), each at least 1")
 
 
-def _listed(videos: str | Path | Sequence[str | Path]) -> tuple[Path, list[Path], bool]:
+def list_videos(videos: str | Path | Sequence[str | Path]) -> tuple[Path, list[Path], bool]:
     """The folder everything is in, the videos sorted by name, and whether they were given one by one."""
     if not isinstance(videos, str | Path):
         paths = sorted({Path(os.path.abspath(video)) for video in videos}, key=os.fsencode)  # noqa: PTH100

@@ -1,0 +1,55 @@
+"""How brightness, colour and sharpness wander over a long video: what limits rollouts (spec, section 12)."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float64, UInt8
+from torch import Tensor
+
+LUMA = (0.299, 0.587, 0.114)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drift:
+    """Slope of a straight line through each property, per 100 frames.
+
+    Attributes:
+        brightness: mean luma, 0 to 255.
+        saturation: mean difference of the largest and smallest channel, 0 to 255.
+        sharpness: mean absolute difference of neighbouring pixels' luma, 0 to 255.
+    """
+
+    brightness: float
+    saturation: float
+    sharpness: float
+
+
+def drift(frames: UInt8[Tensor, "t h w 3"]) -> Drift:
+    """The drift of one video. Scenes that change (a tunnel, dusk) drift too: compare with real video of the kind.
+
+    Raises:
+        ValueError: fewer than two frames.
+    """
+    if len(frames) < 2:
+        raise ValueError(f"drift needs at least 2 frames, given {len(frames)}")
+    slopes = [100 * _slope(values) for values in properties(frames)]
+    return Drift(brightness=slopes[0], saturation=slopes[1], sharpness=slopes[2])
+
+
+def properties(frames: UInt8[Tensor, "t h w 3"]) -> Float64[Tensor, "3 t"]:
+    """Brightness, saturation and sharpness of each frame, as ``Drift`` defines them."""
+    weights = torch.tensor(LUMA, dtype=torch.float64)
+    rows = []
+    for frame in frames:
+        pixels = frame.double()
+        luma = pixels @ weights
+        edges = (luma.diff(dim=0).abs().mean() + luma.diff(dim=1).abs().mean()) / 2
+        rows.append(torch.stack([luma.mean(), (pixels.amax(-1) - pixels.amin(-1)).mean(), edges]))
+    return torch.stack(rows, 1)
+
+
+def _slope(values: Tensor) -> float:
+    """Least squares slope per step."""
+    steps = torch.arange(len(values), dtype=torch.float64)
+    steps = steps - steps.mean()
+    return ((steps * (values - values.mean())).sum() / steps.square().sum()).item()
