@@ -21,7 +21,6 @@ from latentloom.data.sheets import contact_sheet
 from latentloom.evaluation.fidelity import psnr
 from latentloom.evaluation.memorisation import nearest_frames
 from latentloom.evaluation.motion import frame_difference_ratio
-from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.precision import preferred_dtype
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.stack import Stack
@@ -34,7 +33,7 @@ CLIPS = 3
 
 def rebuilt(stack: Stack, frames: Tensor) -> Tensor:
     """Frames ``t h w 3`` through the autoencoder."""
-    autoencoder = VideoAutoencoder(stack.vae)
+    autoencoder = stack.autoencoder
     chunks = [from_pixels(chunk)[None].to(stack.dtype) for chunk in frames.split(8)]
     return to_pixels(torch.cat([autoencoder.decode(autoencoder.encode(chunk)) for chunk in chunks], 1)[0])
 
@@ -67,7 +66,7 @@ def clip(stack: Stack, window: Window, seed: int, strength: float) -> Tensor:
         window.caption, num_frames=window.num_frames, fps=window.fps, temporal_strength=strength
     )
     latents = generate_keyframes(stack, request, generator=seeded_generator(seed))
-    return to_pixels(VideoAutoencoder(stack.vae).decode(latents, chunk_size=4)[0])
+    return to_pixels(stack.autoencoder.decode(latents, chunk_size=4)[0])
 
 
 def motion(stack: Stack, dataset: Dataset, group: str, output: Path) -> tuple[dict[str, float], Tensor]:

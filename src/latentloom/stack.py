@@ -23,9 +23,10 @@ from transformers import CLIPTextModel, PreTrainedTokenizerBase
 from latentloom.align import TemporalLayers
 from latentloom.files import digest_of, printable, whole_folder
 from latentloom.models import loading
+from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.untrusted import PICKLES, num_values, safetensors_header
 from latentloom.receipt import library_version
-from latentloom.stack_folder import IMAGE_MEMBERS, TEMPORAL, StackFolder, StackInfo, files_of, member_names
+from latentloom.stack_folder import DECODER, IMAGE_MEMBERS, TEMPORAL, StackFolder, StackInfo, files_of, member_names
 
 NETWORK_LOADERS = {"unet": loading.load_unet, "vae": loading.load_vae, "text_encoder": loading.load_text_encoder}
 OTHER_LOADERS = {"tokenizer": loading.load_tokenizer, "scheduler": loading.load_scheduler}
@@ -51,9 +52,11 @@ class Stack:
         tokenizer: PreTrainedTokenizerBase | None = None,
         scheduler: SchedulerMixin | None = None,
         temporal: Mapping[str, TemporalLayers] | None = None,
+        decoder_temporal: TemporalLayers | None = None,
     ) -> None:
         """A stack of members at hand; ``temporal`` maps a layer set's name (``"keyframes"``) to its layers."""
         given = {"unet": unet, "vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "scheduler": scheduler}
+        given |= {DECODER: decoder_temporal}
         given |= {f"{TEMPORAL}/{name}": layers for name, layers in (temporal or {}).items()}
         self.info = info
         self.folder: Path | None = None
@@ -129,6 +132,11 @@ class Stack:
     def temporal_layers(self, name: str) -> TemporalLayers:
         """One set of temporal layers, such as ``"keyframes"``. Raises ``ValueError`` where the stack has none."""
         return self._member(f"{TEMPORAL}/{name}")
+
+    @property
+    def autoencoder(self) -> VideoAutoencoder:
+        """The autoencoder for video, with the temporal layers of its decoder where the stack has them."""
+        return VideoAutoencoder(self.vae, self._member(DECODER) if DECODER in self.members else None)
 
     @property
     def execution_device(self) -> torch.device:

@@ -2,7 +2,8 @@
 which take seconds, so that a stack that is not there or not whole is refused at once.
 
     unet/ vae/ text_encoder/ tokenizer/ scheduler/    what stock ``StableDiffusionPipeline`` loads
-    temporal/<set>/                                   temporal layers
+    temporal/<set>/                                   temporal layers of the UNet
+    decoder_temporal/                                 those of the autoencoder's decoder
     stack.json                                        defaults, and every file with its checksum
 
 Not here: the members themselves (``stack``, ``models.loading``).
@@ -19,6 +20,7 @@ from latentloom.stages.request import ClipRequest, check_prompt
 
 ASSETS = Path(__file__).parent / "assets"
 TEMPORAL = "temporal"
+DECODER = "decoder_temporal"
 _NETWORK = ("config.json", "diffusion_pytorch_model.safetensors")
 IMAGE_MEMBERS = {  # and the files without which each cannot be loaded
     "unet": _NETWORK,
@@ -117,9 +119,10 @@ class StackFolder:
 
 
 def member_names(folder: Path) -> tuple[str, ...]:
-    """The members a folder should have, and the sets of temporal layers it has."""
+    """The members a folder should have, and the temporal layers it has."""
     sets = sorted(path for path in (folder / TEMPORAL).glob("*") if path.is_dir())
-    return (*IMAGE_MEMBERS, *(f"{TEMPORAL}/{path.name}" for path in sets))
+    decoder = (DECODER,) if (folder / DECODER).is_dir() else ()
+    return (*IMAGE_MEMBERS, *decoder, *(f"{TEMPORAL}/{path.name}" for path in sets))
 
 
 def files_of(folder: Path, members: Iterable[str]) -> list[str]:

@@ -100,6 +100,22 @@ def test_prediction_and_interpolation_join_the_stack_whose_image_model_they_shar
     assert start.shape[1] == 4
 
 
+def test_a_decoder_with_temporal_layers_joins_the_stack_and_decodes(latentloom, chain, dataset, tmp_path):
+    words = ("train", "decoder", dataset, "--stack", chain / "temporal" / "stack", "-o", tmp_path / "run", *TINY)
+    result = latentloom(*words, "--steps", 2, "--fps", 6)
+    assert result.code == 0, result.err
+    made, before = Stack.load(tmp_path / "run" / "stack"), Stack.load(chain / "temporal" / "stack")
+    assert "decoder_temporal" in made.members and "decoder_temporal" not in before.members
+    assert made.autoencoder.decoder_layers is not None and before.autoencoder.decoder_layers is None
+    latents = torch.randn(1, 5, 4, 4, 8)
+    video, alone = made.autoencoder.decode(latents), before.autoencoder.decode(latents)
+    assert not torch.equal(video, alone)
+    torch.testing.assert_close(made.autoencoder.decode(latents, chunk_size=2), video, atol=1e-4, rtol=1e-4)
+    words = ("generate", tmp_path / "run" / "stack", "a road", "-o", tmp_path / "out.mp4", "--steps", 2)
+    assert latentloom(*words, "--dtype", "fp32").code == 0
+    assert "decoder_temporal" in latentloom("inspect", tmp_path / "run" / "stack").out
+
+
 def test_interpolation_of_clips_that_do_not_end_on_given_frames_is_refused(latentloom, chain, dataset, tmp_path):
     words = ("train", "interpolation", dataset, "--stack", chain / "temporal" / "stack", "-o", tmp_path / "run", *TINY)
     assert "interpolation needs 4 n + 1 frames" in refusal(latentloom(*words, "--frames", 6))

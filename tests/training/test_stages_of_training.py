@@ -21,7 +21,8 @@ from latentloom.models.discriminator import PatchDiscriminator
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.recipes import tiny
 from latentloom.shapes import from_pixels
-from latentloom.training.autoencoder import AutoencoderTraining, Discrimination, Reconstruction, train_autoencoder
+from latentloom.training.adversarial import Discrimination
+from latentloom.training.autoencoder import AutoencoderTraining, Reconstruction, train_autoencoder
 from latentloom.training.clips import TextTable
 from latentloom.training.image import new_image_model, train_image
 from latentloom.training.loop import LoopConfig

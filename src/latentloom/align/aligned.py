@@ -5,7 +5,7 @@ into the batch, each site's output passes through its temporal layer. The networ
 not change. This is the only file that registers hooks (docs/decisions/0001-sites-and-hooks.md).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -18,6 +18,7 @@ from jaxtyping import Float, Num, Shaped
 from torch import Tensor, nn
 
 from latentloom.align.hooks import Binding, ClipCheckpoint, SiteHook
+from latentloom.align.streaming import NothingYet, Stream
 from latentloom.align.temporal_layers import TemporalLayers, check_transfer
 from latentloom.backbones.find import find_sites
 from latentloom.backbones.site import Site
@@ -168,6 +169,34 @@ class Aligned(nn.Module):
             frames = self.network.decode(cast(Any, fold_frames(latents)), return_dict=False)[0]
         return AlignedOutput(sample=unfold_frames(frames, clip.num_frames))
 
+    @torch.no_grad()
+    def decode_stream(
+        self,
+        chunks: Iterable[Float[Tensor, "b _ c h w"]],
+        *,
+        alpha: float | None = None,
+        temporal_strength: float = 1.0,
+    ) -> Iterator[Float[Tensor, "b _ 3 H W"]]:
+        """Decode one batch of clips that comes in chunks; frames as they can be made, those of ``decode``.
+
+        Raises:
+            ValueError: as ``decode``; or layers whose norms run over whole clips.
+        """
+        if not isinstance(self.network, AutoencoderKL):
+            raise ValueError(f"decode needs layers on an AutoencoderKL, these are on a {type(self.network).__name__}")
+        stream = None
+        for chunk, stops in _with_end(chunks):
+            if stream is None:
+                clip = Clip(num_frames=chunk.shape[1], alpha=alpha, strength=temporal_strength)
+                stream = Stream(clip, len(chunk))
+            stream.ends = stops
+            try:
+                with self._binding.streaming(stream):
+                    frames = self.network.decode(cast(Any, fold_frames(chunk)), return_dict=False)[0]
+            except NothingYet:
+                continue
+            yield frames.unflatten(0, (stream.batch, -1))
+
     def enable_gradient_checkpointing(self, *, spatial: bool = True) -> None:
         """Trade time for memory in training: temporal layers recompute in ``backward``, spatial blocks too if asked.
 
@@ -223,6 +252,17 @@ def attach(network: nn.Module, layers: TemporalLayers) -> Aligned:
     """
     check_transfer(layers, network)
     return Aligned(network, layers)
+
+
+def _with_end(chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:
+    """Each chunk, and whether it is the last one."""
+    waiting = None
+    for chunk in chunks:
+        if waiting is not None:
+            yield waiting, False
+        waiting = chunk
+    if waiting is not None:
+        yield waiting, True
 
 
 def _per_clip(value: Tensor | float, batch: int, device: torch.device, name: str) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from latentloom.align.streaming import Stream
 from latentloom.layers.base import Clip
 
 
@@ -19,8 +20,19 @@ class Binding:
 
     def __init__(self) -> None:
         self.clip: Clip | None = None
+        self.stream: Stream | None = None
         self.checkpoints_layers = False
         self.in_checkpoint = False
+
+    @contextmanager
+    def streaming(self, stream: Stream) -> Iterator[None]:
+        """Within the block hooks act for the next chunk of ``stream``."""
+        with self.bound(stream.clip):
+            self.stream = stream
+            try:
+                yield
+            finally:
+                self.stream = None
 
     @contextmanager
     def bound(
@@ -46,6 +58,8 @@ class SiteHook:
         clip = self.binding.clip
         if clip is None or clip.is_image:
             return output
+        if self.binding.stream is not None:
+            return self.binding.stream.advance(self.layer, output)
         time_embedding = args[1] if len(args) > 1 else None  # ResBlocks are called with (features, time embedding)
         if self.binding.checkpoints_layers and not self.binding.in_checkpoint and torch.is_grad_enabled():
             return cast(Tensor, checkpoint(self.layer, output, clip, time_embedding, use_reentrant=False))

@@ -72,7 +72,7 @@ def evaluate(
 
 
 def _decoded(stack: Stack, latents: Tensor) -> Tensor:
-    return torch.stack(list(decode_frames(VideoAutoencoder(stack.vae), latents, DECODED_AT_ONCE)))
+    return torch.stack(list(decode_frames(stack.autoencoder, latents, DECODED_AT_ONCE)))
 
 
 def _image_model_clip(stack: Stack, request: ClipRequest, seed: int) -> Tensor:

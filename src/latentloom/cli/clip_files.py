@@ -18,7 +18,6 @@ from latentloom.data.sheets import contact_sheet
 from latentloom.data.video import write_video
 from latentloom.diffusion.sampler import num_evaluations
 from latentloom.files import save_tensors
-from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.receipt import make_receipt, write_receipt
 from latentloom.stack import Stack
 from latentloom.stages.decoding import decode_frames
@@ -90,7 +89,7 @@ def write_clip(stack: Stack, request: ClipRequest, latents: Tensor, files: ClipF
     if files.latents is not None:
         save_tensors(files.latents, {"latents": latents.float().cpu().contiguous()})
     kept: list[Tensor] = []
-    decoded = decode_frames(VideoAutoencoder(stack.vae), latents, DECODED_AT_ONCE)
+    decoded = decode_frames(stack.autoencoder, latents, DECODED_AT_ONCE)
     with progress("decoding") as advance:
         frames = _watched(decoded, request.num_frames, kept.append, advance)
         write_video(frames, files.video, request.fps or stack.info.fps, force=True)

@@ -57,7 +57,6 @@ def _compare(stack: "Stack", request: "ClipRequest", latents: "Tensor", seed: in
     from latentloom.cli import clip_files
     from latentloom.data.clips import spread
     from latentloom.diffusion.sampler import clip_noise
-    from latentloom.models.autoencoder import VideoAutoencoder
     from latentloom.stages.decoding import decode_frames
     from latentloom.stages.request import seeded_generator
 
@@ -66,5 +65,5 @@ def _compare(stack: "Stack", request: "ClipRequest", latents: "Tensor", seed: in
     alone = replace(request, num_frames=len(chosen), temporal_strength=0.0)
     images = clip_files.sample(stack, alone, noise=noise[:, chosen], title="without temporal layers")
     rows = torch.cat([latents[:, chosen], images], dim=1)
-    frames = list(decode_frames(VideoAutoencoder(stack.vae), rows, clip_files.DECODED_AT_ONCE))
+    frames = list(decode_frames(stack.autoencoder, rows, clip_files.DECODED_AT_ONCE))
     clip_files.write_sheet(torch.stack(frames), path, columns=len(chosen))

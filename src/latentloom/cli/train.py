@@ -15,6 +15,13 @@ from latentloom.cli.training_options import TrainingOptions, takes_training_opti
 app = typer.Typer(help="Train one stage; the same command continues a killed run.", no_args_is_help=True)
 
 
+class Judge(StrEnum):
+    """What the decoder's layers are judged by."""
+
+    VIDEO = "video"
+    FRAME = "frame"
+
+
 class NewLayers(StrEnum):
     """The set of temporal layers that a stack without any begins with."""
 
@@ -132,6 +139,32 @@ def interpolation(
     _train_layers(
         "interpolation", dataset, output, options, stack, layers, frames, fps, fine_fps, gradient_checkpointing
     )
+
+
+@app.command("decoder")
+@takes_training_options
+def decoder(
+    dataset: DatasetFolder,
+    output: Run,
+    options: TrainingOptions,
+    stack: Model,
+    frames: Frames = None,
+    fps: Fps = None,
+    discriminator: Annotated[Judge, typer.Option(help="3D convolutions, or an image discriminator.")] = Judge.VIDEO,
+    adversarial_start: Annotated[
+        int | None, typer.Option(help="The step it joins at.", show_default="the recipe's")
+    ] = None,
+) -> None:
+    """Train temporal layers in the decoder, against flicker; latents and every other weight stay as they are."""
+    check_output_folder(output)
+    use_threads(options.threads)
+    from latentloom.cli import training_runs
+
+    config = training_runs.decoder_config(
+        options, num_frames=frames, fps=fps, discriminator=discriminator.value, adversarial_start=adversarial_start
+    )
+    if not training_runs.shown(config, options):
+        training_runs.run_decoder(config, dataset, output, stack)
 
 
 def _train_layers(

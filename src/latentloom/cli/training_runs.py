@@ -32,12 +32,13 @@ from latentloom.stack_folder import StackInfo
 from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
+from latentloom.training.decoder import DecoderTraining, train_decoder
 from latentloom.training.image import ImageTraining, fill_cache, train_image
 from latentloom.training.loop import Progress, Stopped
 from latentloom.training.temporal import TemporalTraining, train_temporal
 
 TemporalStage = Literal["keyframes", "prediction", "interpolation"]
-Config = TypeVar("Config", AutoencoderTraining, ImageTraining, TemporalTraining)
+Config = TypeVar("Config", AutoencoderTraining, DecoderTraining, ImageTraining, TemporalTraining)
 GUIDANCE, SAMPLING_STEPS = 2.0, 25  # of stacks trained from nothing: what drive-small's trial found (docs/log.md)
 
 
@@ -78,6 +79,14 @@ def temporal_config(
     return changed(config, options)
 
 
+def decoder_config(options: TrainingOptions, **own: Any) -> DecoderTraining:
+    """The recipe's settings with the user's in their place; of ``own`` those that are not None."""
+    config = replace(tiny.decoder() if options.recipe is Recipe.TINY else driving.decoder(), **_given(own))
+    check_count("frames", config.num_frames, MAX_FRAMES)
+    check_number("fps", config.fps, 1e-3, MAX_FPS)
+    return changed(config, options)
+
+
 def changed(config: Config, options: TrainingOptions) -> Config:
     """``config`` with every option that was given in its place.
 
@@ -112,7 +121,9 @@ def changed(config: Config, options: TrainingOptions) -> Config:
     )
 
 
-def shown(config: AutoencoderTraining | ImageTraining | TemporalTraining, options: TrainingOptions) -> bool:
+def shown(
+    config: AutoencoderTraining | DecoderTraining | ImageTraining | TemporalTraining, options: TrainingOptions
+) -> bool:
     """Print the settings where a dry run was asked for, and whether it was."""
     if options.dry_run:
         print(json.dumps(asdict(config), indent=2))
@@ -201,6 +212,22 @@ def run_temporal(
     if stage == "keyframes":
         info = replace(info, num_frames=config.num_frames, fps=config.fps)
     save_once(stack.replace(info, temporal={stage: layers}), output / "stack")
+    print(f"done: {output / 'stack'}")
+
+
+def run_decoder(config: DecoderTraining, dataset: Path, output: Path, source: str) -> None:
+    """Train the temporal layers of a stack's decoder, its own further or new ones; write RUN/stack."""
+    prepared = Dataset.load(dataset)
+    stack = Stack.load(source)
+    layers = stack.autoencoder.decoder_layers
+    if layers is None:
+        torch.manual_seed(config.loop.seed)
+        layers = TemporalLayers.for_network(stack.vae, LayerSet.decoder())
+    cache = cached_latents(prepared, stack.vae)
+    with training_progress("decoder") as report:
+        layers = train_decoder(config, layers, stack.vae, prepared, cache, output, report=report)
+    info = replace(stack.info, name=output.resolve().name)
+    save_once(stack.replace(info, decoder_temporal=layers), output / "stack")
     print(f"done: {output / 'stack'}")
 
 

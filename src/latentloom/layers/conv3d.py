@@ -7,6 +7,7 @@ CPU 1.6 times faster than ``Conv3d`` in fp32 and about equal in bf16 (benchmarks
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -20,9 +21,16 @@ from latentloom.layers.mixing import Mixing
 
 @dataclass(frozen=True, kw_only=True)
 class TemporalResBlockSpec:
-    """A temporal res block. ``dropout`` in [0, 1) sits before the second convolution."""
+    """A temporal res block.
+
+    Attributes:
+        dropout: in [0, 1), before the second convolution.
+        statistics: the norms run over t, h, w of a ``"clip"`` (paper), or over h, w of each ``"frame"``, which lets
+            frames depend on a few neighbours only: clips can then pass in chunks, and any length looks like any other.
+    """
 
     dropout: float = 0.0
+    statistics: Literal["clip", "frame"] = "clip"
 
     def build(
         self, channels: int, num_groups: int, time_width: int | None, context: tuple[int, int] | None = None
@@ -63,7 +71,10 @@ def _silu(x: Tensor) -> Tensor:
 
 
 class TemporalResBlock(nn.Module):
-    """GroupNorm, SiLU, conv; + time, + context; GroupNorm, SiLU, dropout, zero conv; + skip. Norms run over t, h, w."""
+    """GroupNorm, SiLU, conv; + time, + context; GroupNorm, SiLU, dropout, zero conv; + skip.
+
+    ``halo`` is how many frames on each side a frame depends on; None is the whole clip.
+    """
 
     def __init__(
         self,
@@ -74,6 +85,8 @@ class TemporalResBlock(nn.Module):
         context: tuple[int, int] | None,
     ) -> None:
         super().__init__()
+        self.per_frame = spec.statistics == "frame"
+        self.halo = 2 if self.per_frame else None
         self.norm1 = nn.GroupNorm(num_groups, channels)
         self.conv1 = time_conv(channels)
         self.time = None if time_width is None else nn.Linear(time_width, channels)
@@ -98,18 +111,24 @@ class TemporalResBlock(nn.Module):
             time_embedding: the network's embedding of the diffusion time, one row a frame.
         """
         frames = z.unflatten(0, (-1, clip.num_frames)).flatten(3)  # b t c n
-        x = _silu(self.norm1(frames.transpose(1, 2)))  #             b c t n: the one copy is made by the norm
+        x = _silu(self._normed(self.norm1, frames.transpose(1, 2)))  # b c t n: the one copy is made by the norm
         x = self.conv1(x)
         if self.time is not None and time_embedding is not None:
             x = x + self._time_bias(time_embedding, clip)
         if self.context is not None and self.level is not None and clip.context is not None:
             given = self.context(clip.context[self.level])  #     (b t) c h w
             x = x + given.unflatten(0, (-1, clip.num_frames)).flatten(3).transpose(1, 2)
-        x = self.dropout(_silu(self.norm2(x)))
+        x = self.dropout(_silu(self._normed(self.norm2, x)))
         share = self.mixing.temporal_share(clip)
         # alpha z + (1 - alpha)(z + conv(x)) = z + (1 - alpha) conv(x): scaling the last conv makes the mix free.
         change = F.conv2d(x, self.conv2.weight * share, _scaled(self.conv2.bias, share), padding=(1, 0))
         return (frames + change.transpose(1, 2)).reshape(z.shape)
+
+    def _normed(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
+        """``b c t n`` normalised over clips or frames."""
+        if not self.per_frame:
+            return norm(x)
+        return norm(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, x.shape[2])).transpose(1, 2)
 
     def _time_bias(self, time_embedding: Tensor, clip: Clip) -> Tensor:
         assert self.time is not None
@@ -124,6 +143,7 @@ class TimeConv(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
+        self.halo = 1
         self.conv = time_conv(channels, zero=True)
         self.mixing = Mixing()
 

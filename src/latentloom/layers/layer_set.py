@@ -84,8 +84,8 @@ class LayerSet:
 
     @classmethod
     def decoder(cls) -> "LayerSet":
-        """Convolutions only, and one time conv at the end."""
-        return cls(res_block=TemporalResBlockSpec(), output=TimeConvSpec())
+        """Convolutions only, and one time conv at the end; norms per frame, so that long clips decode in chunks."""
+        return cls(res_block=TemporalResBlockSpec(statistics="frame"), output=TimeConvSpec())
 
     def spec(self, kind: str) -> TemporalResBlockSpec | TemporalTransformerSpec | TimeConvSpec | None:
         """The spec for a kind of site, ``res_block``, ``transformer`` or ``output``; None where it is left alone."""

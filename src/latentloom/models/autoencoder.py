@@ -1,9 +1,10 @@
-"""The autoencoder between pixels and latents, read frame by frame (paper, Sec. 2 and 3.1).
+"""The autoencoder between pixels and latents: encoder per frame, decoder per frame or with time (paper, Sec. 3.1.1).
 
-A stock diffusers ``AutoencoderKL``; this module adds the video shapes, chunks over time, and the folding of latent
-statistics into its weights. The temporal decoder (Sec. 3.1.1) attaches its layers here in the same way as a UNet does.
+A stock diffusers ``AutoencoderKL``; this module adds the video shapes, chunks over time, temporal layers in the
+decoder, and the folding of latent statistics into its weights.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from diffusers.models.modeling_outputs import AutoencoderKLOutput
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from latentloom.align import TemporalLayers, attach, check_transfer
 from latentloom.models.digest import digest_of_tensors
 from latentloom.shapes import fold_frames, unfold_frames
 
@@ -56,14 +58,22 @@ def decode_images(vae: AutoencoderKL, latents: Float[Tensor, "n c h w"]) -> Floa
 
 
 class VideoAutoencoder(nn.Module):
-    """An image autoencoder that reads and writes video, one frame at a time.
+    """An image autoencoder that reads and writes video: frame by frame, or with temporal layers in its decoder.
 
     Latents are the posterior mean times ``vae.config.scaling_factor``, as diffusers' pipelines expect them.
     """
 
-    def __init__(self, vae: AutoencoderKL):
+    def __init__(self, vae: AutoencoderKL, decoder_layers: TemporalLayers | None = None):
+        """Without ``decoder_layers`` each frame is decoded alone (paper, Sec. 3.1.1). They act during ``decode`` only.
+
+        Raises:
+            ValueError: layers made for another autoencoder.
+        """
         super().__init__()
         self.vae = vae
+        self.decoder_layers = decoder_layers
+        if decoder_layers is not None:
+            check_transfer(decoder_layers, vae)
 
     @property
     def factor(self) -> int:
@@ -93,14 +103,28 @@ class VideoAutoencoder(nn.Module):
     def decode(self, latents: Float[Tensor, "b t c h w"], chunk_size: int | None = None) -> Float[Tensor, "b t 3 H W"]:
         """Latents to pixels in about [-1, 1] (not clamped); ``chunk_size`` frames at once, None = all.
 
+        Chunks change nothing but rounding and memory, with decoder layers as without.
+
         Raises:
             ValueError: ``chunk_size`` is below 1.
         """
         if chunk_size is not None and chunk_size < 1:
             raise ValueError(f"chunk_size {chunk_size}: expected at least 1 frame")
-        images = fold_frames(latents).to(self.vae.dtype) / self.vae.config["scaling_factor"]
-        frames = [decode_images(self.vae, chunk) for chunk in images.split(chunk_size or len(images))]
-        return unfold_frames(torch.cat(frames), latents.shape[1])
+        return torch.cat(list(self.decode_stream(latents.split(chunk_size or latents.shape[1], 1))), 1)
+
+    @torch.no_grad()
+    def decode_stream(self, chunks: Iterable[Float[Tensor, "b _ c h w"]]) -> Iterator[Float[Tensor, "b _ 3 H W"]]:
+        """One batch of clips that comes in chunks, to pixels as they can be made; memory does not grow with length."""
+        unscaled = (chunk.to(self.vae.dtype) / self.vae.config["scaling_factor"] for chunk in chunks)
+        if self.decoder_layers is None:
+            for chunk in unscaled:
+                yield unfold_frames(decode_images(self.vae, fold_frames(chunk)), chunk.shape[1])
+            return
+        video = attach(self.vae, self.decoder_layers)
+        try:
+            yield from video.decode_stream(unscaled)
+        finally:
+            video.detach()
 
 
 def encoder_digest(vae: AutoencoderKL) -> str:

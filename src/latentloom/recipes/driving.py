@@ -7,6 +7,7 @@ from latentloom.diffusion.objective import ObjectiveConfig
 from latentloom.models.autoencoder import AutoencoderSpec
 from latentloom.models.image_ldm import DenoiserSpec
 from latentloom.training.autoencoder import AutoencoderTraining
+from latentloom.training.decoder import DecoderTraining
 from latentloom.training.image import ImageTraining
 from latentloom.training.loop import LoopConfig
 from latentloom.training.optimizer import OptimizerConfig
@@ -65,6 +66,15 @@ def interpolation() -> TemporalTraining:
         fine_fps=26.0,
         given=GivenFrames(every=4),
         optimizer=OptimizerConfig(muon_learning_rate=0.004),
+    )
+
+
+def decoder() -> DecoderTraining:
+    """Temporal layers of the decoder on crops of clips; the discriminator joins when reconstruction has settled."""
+    return DecoderTraining(
+        loop=LoopConfig(steps=1000, batch_size=2, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
+        optimizer=OptimizerConfig(muon_learning_rate=0.01),
+        adversarial_start=500,
     )
 
 

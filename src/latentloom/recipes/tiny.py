@@ -5,6 +5,7 @@ from dataclasses import replace
 from latentloom.models.autoencoder import AutoencoderSpec
 from latentloom.models.image_ldm import DenoiserSpec
 from latentloom.training.autoencoder import AutoencoderTraining
+from latentloom.training.decoder import DecoderTraining
 from latentloom.training.image import ImageTraining
 from latentloom.training.loop import LoopConfig
 from latentloom.training.temporal import GivenFrames, TemporalTraining
@@ -18,6 +19,11 @@ def autoencoder(*, steps: int = 4, seed: int = 0) -> AutoencoderTraining:
     """Factor 8 and four channels, crops of 32x32, the discriminator from the third step on."""
     spec = AutoencoderSpec(widths=(8, 8, 16, 16), latent_channels=4, norm_groups=4)
     return AutoencoderTraining(loop=_loop(steps, seed), spec=spec, crop=(32, 32), adversarial_start=2)
+
+
+def decoder(*, steps: int = 4, seed: int = 0) -> DecoderTraining:
+    """Clips of four 32x32 crops, the discriminator from the third step on."""
+    return DecoderTraining(loop=_loop(steps, seed), num_frames=4, fps=8.0, crop=(32, 32), adversarial_start=2)
 
 
 def image(*, steps: int = 4, seed: int = 0) -> ImageTraining:

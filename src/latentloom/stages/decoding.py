@@ -23,5 +23,5 @@ def decode_frames(
 
 
 def _decode(autoencoder: VideoAutoencoder, latents: Tensor, chunk_size: int) -> Iterator[Tensor]:
-    for chunk in latents.split(chunk_size, dim=1):
-        yield from to_pixels(autoencoder.decode(chunk)[0]).cpu()
+    for frames in autoencoder.decode_stream(latents.split(chunk_size, dim=1)):
+        yield from to_pixels(frames[0]).cpu()

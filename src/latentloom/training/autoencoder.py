@@ -5,7 +5,6 @@ that a diffusion model was already trained on. Latents are normalised per channe
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,14 +22,13 @@ from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
 from latentloom.models.autoencoder import AutoencoderSpec, decode_images, fold_statistics, posterior
 from latentloom.models.digest import digest_of_network
-from latentloom.models.discriminator import PatchDiscriminator, discriminator_loss, generator_loss
+from latentloom.models.discriminator import PatchDiscriminator
 from latentloom.shapes import from_pixels, to_pixels
+from latentloom.training.adversarial import DISCRIMINATOR, Adversary, Discrimination
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
 from latentloom.training.optimizer import OptimizerConfig, build_optimizers
 from latentloom.training.order import Draw
 from latentloom.training.run_folder import save_result, settings_of
-
-DISCRIMINATOR = OptimizerConfig(kind="adamw", learning_rate=4e-4)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,12 +74,9 @@ class Crops:
 class Reconstruction(nn.Module):
     """The autoencoder's side: L1 + gradient difference + KL, and the adversary once it plays."""
 
-    def __init__(self, vae: AutoencoderKL, discriminator: PatchDiscriminator, config: AutoencoderTraining):
+    def __init__(self, vae: AutoencoderKL, adversary: Adversary, config: AutoencoderTraining):
         super().__init__()
-        self.vae, self.discriminator, self.config = vae, discriminator, config
-        self.adversary_plays = False
-        self.pictures: deque[tuple[Tensor, Tensor]] = deque()
-        """Real and rebuilt, of each micro-batch of the step in progress: what the discriminator will judge."""
+        self.vae, self.adversary, self.config = vae, adversary, config
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         real = from_pixels(batch["pixels"])
@@ -97,35 +92,9 @@ class Reconstruction(nn.Module):
         if self.config.train_encoder:
             kl = spread.kl().sum() / real.numel()
             loss, logged["kl"] = loss + self.config.kl_weight * kl, kl.item()
-        if self.adversary_plays:
-            loss = loss + self._adversarial(loss, fake)
-            self.pictures.append((real, fake.detach()))
+        if self.adversary.plays:
+            loss = loss + self.adversary.loss(loss, real, fake, self.vae.decoder.conv_out.weight)
         return loss, logged
-
-    def _adversarial(self, loss: Tensor, fake: Tensor) -> Tensor:
-        """The generator's hinge loss, scaled so that its gradient at the last layer is a stated part of the rest's."""
-        self.discriminator.requires_grad_(False)
-        adversarial = generator_loss(self.discriminator(fake))
-        self.discriminator.requires_grad_(True)
-        last = self.vae.decoder.conv_out.weight
-        wanted = torch.autograd.grad(loss, last, retain_graph=True)[0].norm()
-        actual = torch.autograd.grad(adversarial, last, retain_graph=True)[0].norm()
-        scale = (wanted / (actual + 1e-4)).clamp(0, 1e4).detach()
-        return self.config.adversarial_weight * scale * adversarial
-
-
-class Discrimination(nn.Module):
-    """The discriminator's side, on the pictures the autoencoder has seen and made in this step, in that order."""
-
-    def __init__(self, discriminator: PatchDiscriminator, reconstruction: Reconstruction):
-        super().__init__()
-        self.discriminator = discriminator
-        self._reconstruction = (reconstruction,)  # in a tuple: not a submodule of this one
-
-    def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        pictures = self._reconstruction[0].pictures.popleft()
-        real, fake = self.discriminator(torch.cat(pictures)).float().chunk(2)
-        return discriminator_loss(real, fake), {"d_real": real.mean().item(), "d_fake": fake.mean().item()}
 
 
 def gradient_difference(fake: Float[Tensor, "b 3 h w"], real: Float[Tensor, "b 3 h w"]) -> Float[Tensor, ""]:
@@ -144,8 +113,8 @@ class AutoencoderTask:
             for frozen in (vae.encoder, vae.quant_conv):
                 assert frozen is not None
                 frozen.requires_grad_(False)
-        discriminator = PatchDiscriminator()
-        self.reconstruction = Reconstruction(vae, discriminator, config)
+        self.adversary = Adversary(PatchDiscriminator(), config.adversarial_weight)
+        self.reconstruction = Reconstruction(vae, self.adversary, config)
         self.players = [
             Player(
                 name="autoencoder",
@@ -155,9 +124,9 @@ class AutoencoderTask:
             ),
             Player(
                 name="discriminator",
-                objective=Discrimination(discriminator, self.reconstruction),
-                trained=discriminator,
-                optimizers=build_optimizers(discriminator, DISCRIMINATOR),
+                objective=Discrimination(self.adversary),
+                trained=self.adversary.discriminator,
+                optimizers=build_optimizers(self.adversary.discriminator, DISCRIMINATOR),
                 average=False,
             ),
         ]
@@ -167,9 +136,8 @@ class AutoencoderTask:
 
     def begin_step(self, step: int) -> list[Player]:
         start = self.config.adversarial_start
-        self.reconstruction.adversary_plays = start is not None and step >= start
-        self.reconstruction.pictures.clear()
-        return self.players if self.reconstruction.adversary_plays else self.players[:1]
+        self.adversary.begin_step(plays=start is not None and step >= start)
+        return self.players if self.adversary.plays else self.players[:1]
 
     def to(self, device: torch.device) -> None:
         self.reconstruction.to(device)

@@ -1,0 +1,66 @@
+"""A clip that passes through a decoder in chunks, with the same result as the whole (paper, Sec. 3.1.1; spec, 6).
+
+Each temporal layer needs a few frames after the one it makes: it holds its input back until they have come, and keeps
+those that later frames need. So no spatial layer sees a frame twice and memory does not grow with the clip; frames come
+out later than they go in, the last ones when the clip ends.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from latentloom.layers.base import Clip
+
+
+class NothingYet(Exception):
+    """A layer has too few frames to make one."""
+
+
+@dataclass
+class _Held:
+    """Input frames ``b n ...`` of a layer from ``first`` on, of which it has made those before ``made``."""
+
+    frames: Tensor
+    first: int
+    made: int
+
+
+class Stream:
+    """Where each layer is in a clip; one per clip. ``ends`` says that no chunk follows the present one."""
+
+    def __init__(self, clip: Clip, batch: int) -> None:
+        self.clip, self.batch, self.ends = clip, batch, False
+        self._held: dict[nn.Module, _Held] = {}
+
+    def advance(self, layer: nn.Module, features: Tensor) -> Tensor:
+        """The frames ``(b n) ...`` that can be made now that ``features`` have come.
+
+        Raises:
+            NothingYet: none.
+            ValueError: a layer whose frames depend on the whole clip.
+        """
+        halo = getattr(layer, "halo", None)
+        if halo is None:
+            raise ValueError(f"{type(layer).__name__} looks at whole clips; decode at once")
+        held = self._joined(layer, features)
+        end = held.first + held.frames.shape[1]
+        ready = end if self.ends else max(held.made, end - halo)
+        if ready == held.made:
+            raise NothingYet
+        clip = Clip(num_frames=held.frames.shape[1], alpha=self.clip.alpha, strength=self.clip.strength)
+        made = layer(held.frames.flatten(0, 1), clip, None).unflatten(0, (self.batch, -1))
+        result = made[:, held.made - held.first : ready - held.first]
+        kept = max(held.first, ready - halo)
+        self._held[layer] = _Held(frames=held.frames[:, kept - held.first :], first=kept, made=ready)
+        return result.flatten(0, 1)
+
+    def _joined(self, layer: nn.Module, features: Tensor) -> _Held:
+        come = features.unflatten(0, (self.batch, -1))
+        held = self._held.get(layer)
+        if held is None:
+            held = _Held(frames=come, first=0, made=0)
+        else:
+            held = _Held(frames=torch.cat([held.frames, come], 1), first=held.first, made=held.made)
+        self._held[layer] = held
+        return held
