@@ -32,6 +32,38 @@ IMAGE_MEMBERS = {  # and the files without which each cannot be loaded
 
 
 @dataclass(frozen=True, kw_only=True)
+class StageInfo:
+    """What a further set of temporal layers was trained for.
+
+    Attributes:
+        num_frames: frames per window.
+        fps: the rates of its clips, the coarse one first.
+        context_noise: diffusion step of the noise on given frames, 0 to 999.
+        context_guidance_scale: of the given frames, 1 is plain.
+
+    Raises:
+        ValueError: a value out of the range of ``ClipRequest``.
+    """
+
+    num_frames: int
+    fps: tuple[float, ...]
+    context_noise: int = 0
+    context_guidance_scale: float = 1.0
+
+    def __post_init__(self) -> None:
+        for fps in self.fps:
+            ClipRequest(
+                prompt="",
+                num_frames=self.num_frames,
+                height=1,
+                width=1,
+                fps=fps,
+                context_noise=self.context_noise,
+                context_guidance_scale=self.context_guidance_scale,
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
 class StackInfo:
     """What a stack was trained for, and the defaults it is sampled with; kept in ``stack.json``.
 
@@ -40,6 +72,7 @@ class StackInfo:
         num_frames: frames per clip in training.
         fps: frames per second of those clips.
         note: one line for readers, about the schedule or the training.
+        stages: name of a set of temporal layers beside the key frames' (``"prediction"``) to what it was trained for.
 
     Raises:
         ValueError: a value out of the range of ``ClipRequest``.
@@ -52,6 +85,7 @@ class StackInfo:
     guidance_scale: float
     num_inference_steps: int
     note: str = ""
+    stages: Mapping[str, StageInfo] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_prompt("name", self.name)
@@ -67,12 +101,13 @@ class StackInfo:
         """
         content = read_json(path)
         try:
-            values = {field.name: content[field.name] for field in fields(cls)}
+            values = {field.name: content[field.name] for field in fields(cls) if field.name != "stages"}
             height, width = values.pop("size")
-            return cls(size=(height, width), **values)
+            stages = {name: _stage_of(stage) for name, stage in content.get("stages", {}).items()}
+            return cls(size=(height, width), stages=stages, **values)
         except KeyError as error:
             raise ValueError(f"{printable(path)} does not state {error}") from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, AttributeError) as error:
             raise ValueError(f"{printable(path)}: {printable(error)}") from error
 
     def request(self, prompt: str, **changes: Any) -> ClipRequest:
@@ -86,6 +121,10 @@ class StackInfo:
             "fps": self.fps,
         }
         return ClipRequest(prompt=prompt, **(defaults | changes))
+
+
+def _stage_of(content: Mapping[str, Any]) -> StageInfo:
+    return StageInfo(**{**content, "fps": tuple(content["fps"])})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from latentloom.training.run_folder import locked, provenance
+from latentloom.locks import locked
+from latentloom.training.run_folder import provenance
 
 # Another process that holds the lock as ours do. Its child inherits what a forked data worker would.
 HOLDER = """

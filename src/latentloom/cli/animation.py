@@ -28,6 +28,7 @@ from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.data.prepare import prepare
 from latentloom.layers.layer_set import LayerSet
+from latentloom.locks import locked
 from latentloom.models.untrusted import read_json
 from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving
@@ -35,7 +36,7 @@ from latentloom.stack import Stack
 from latentloom.stack_folder import StackFolder, StackInfo
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.image import ImageTraining, train_image
-from latentloom.training.run_folder import agree_on_config, locked
+from latentloom.training.run_folder import agree_on_config
 from latentloom.training.temporal import TemporalTraining, train_temporal
 
 MOST_STEPS = 10**7

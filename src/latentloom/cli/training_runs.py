@@ -28,7 +28,7 @@ from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
 from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving, tiny
 from latentloom.stack import Stack
-from latentloom.stack_folder import StackInfo
+from latentloom.stack_folder import StackInfo, StageInfo
 from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
@@ -211,8 +211,16 @@ def run_temporal(
     info = replace(stack.info, name=output.resolve().name)
     if stage == "keyframes":
         info = replace(info, num_frames=config.num_frames, fps=config.fps)
+    else:
+        info = replace(info, stages={**info.stages, stage: stage_info(config)})
     save_once(stack.replace(info, temporal={stage: layers}), output / "stack")
     print(f"done: {output / 'stack'}")
+
+
+def stage_info(config: TemporalTraining) -> StageInfo:
+    """What layers with given frames are sampled with: a quarter of the noise on the frames that they saw at most."""
+    noise = config.given.most_noise // 4 if config.given is not None else 0
+    return StageInfo(num_frames=config.num_frames, fps=config.rates, context_noise=noise)
 
 
 def run_decoder(config: DecoderTraining, dataset: Path, output: Path, source: str) -> None:

@@ -5,6 +5,7 @@ that windows over a long sequence meet exactly in the frame they share. Latents 
 """
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from latentloom.diffusion.known_frames import KnownFrames
 from latentloom.diffusion.masks import pinned_frames_mask
 from latentloom.diffusion.sampler import StepCallback
 from latentloom.seeds import generator_of
+from latentloom.stages.journal import Remember, make_anew
 from latentloom.stages.request import ClipRequest
 from latentloom.stages.sampling import VideoModel, sample_aligned
 
@@ -35,6 +37,7 @@ def interpolate_frames(
     *,
     rate: int,
     seed: int = 0,
+    remember: Remember = make_anew,
     callback_on_step_end: StepCallback | None = None,
 ) -> Iterator[Float[Tensor, "1 _ c h w"]]:
     """``4 (k - 1) + 1`` latents through the ``k`` given ones, as they come; one frame stays one frame.
@@ -46,6 +49,7 @@ def interpolate_frames(
             ``fps`` is the rate of the result.
         latents: the given frames in order, in pieces of any length (``roll_out``, another pass, or ``[tensor]``).
         rate: the pass, 0 or 1 (``RATES``).
+        remember: called with ("interpolation-RATE", i, make) for window i (``journal``).
 
     Raises:
         ValueError: another rate, a window of another form, or a model without interpolation layers.
@@ -61,15 +65,15 @@ def interpolate_frames(
             yield keys[:, :1]
         if keys.shape[1] > 1:
             generator = generator_of(seed, INTERPOLATION, rate, index)
-            clip = _between(model, request, keys, rate, generator, callback_on_step_end)
-            yield clip[:, 1:]
+            window = partial(_between, model, request, keys, rate, generator, callback_on_step_end)
+            yield remember(f"interpolation-{rate}", index, window)[:, 1:]
 
 
 def _windows(pieces: Iterable[Tensor], steps: int) -> Iterator[Tensor]:
     """Runs of ``steps + 1`` frames of which neighbours share one; the last may be shorter."""
     held: Tensor | None = None
     started = False
-    for piece in pieces:
+    for piece in (piece.cpu() for piece in pieces):
         held = piece if held is None else torch.cat([held, piece], 1)
         while held.shape[1] > steps:
             yield held[:, : steps + 1]

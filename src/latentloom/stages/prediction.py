@@ -5,6 +5,7 @@ on; each adds what it was not given. Several futures are several seeds. Latents 
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 
 import torch
 from jaxtyping import Float
@@ -14,6 +15,7 @@ from latentloom.diffusion.known_frames import KnownFrames
 from latentloom.diffusion.masks import pinned_frames_mask
 from latentloom.diffusion.sampler import StepCallback
 from latentloom.seeds import generator_of
+from latentloom.stages.journal import Remember, make_anew
 from latentloom.stages.request import ClipRequest, check_count
 from latentloom.stages.sampling import VideoModel, sample_aligned
 
@@ -70,6 +72,7 @@ def roll_out(
     overlap: int = 2,
     seed: int = 0,
     numbers: Numbers | None = None,
+    remember: Remember = make_anew,
     callback_on_step_end: StepCallback | None = None,
 ) -> Iterator[Float[Tensor, "1 _ c h w"]]:
     """``num_frames`` latents, as they come: ``start`` first, then what each window adds.
@@ -79,27 +82,33 @@ def roll_out(
 
     Args:
         request: one window, of as many frames as in training; each but the first adds ``request.num_frames - overlap``.
-        start: latents of the first frame or frames.
+        start: latents of the first frames; of more than ``overlap`` the last ones are given to the first window.
         num_frames: of the whole, ``start`` included.
         overlap: S of all windows but the first, 1 or 2 in the paper.
         numbers: ego motion, one value per frame of the whole.
+        remember: called with ("prediction", i, make) for window i (``journal``).
 
     Raises:
         ValueError: an overlap that leaves nothing to make, or what ``predict_frames`` raises.
     """
     check_count("overlap", overlap, request.num_frames - 1)
     steering = _checked(numbers or {}, num_frames)
-    yield start[:, :num_frames]
-    made, last, index = start.shape[1], start, 0
-    while made < num_frames:
-        clip = predict_frames(
+
+    def window(index: int, given: Tensor, first: int) -> Tensor:
+        return predict_frames(
             model,
             request,
-            last,
-            numbers={n: _part(x, made - last.shape[1], request.num_frames) for n, x in steering.items()},
+            given,
+            numbers={name: _part(values, first, request.num_frames) for name, values in steering.items()},
             generator=generator_of(seed, ROLLOUT, index),
             callback_on_step_end=callback_on_step_end,
         )
+
+    start = start.cpu()
+    yield start[:, :num_frames]
+    made, last, index = start.shape[1], start[:, -overlap:], 0
+    while made < num_frames:
+        clip = remember("prediction", index, partial(window, index, last, made - last.shape[1]))
         new = clip[:, last.shape[1] :][:, : num_frames - made]
         yield new
         made, last, index = made + new.shape[1], clip[:, -overlap:], index + 1

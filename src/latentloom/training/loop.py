@@ -21,11 +21,12 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from latentloom.locks import locked
 from latentloom.precision import preferred_dtype
 from latentloom.seeds import seed_of
 from latentloom.training import checkpoint as checkpoints
 from latentloom.training.order import DrawOrder, Items, batches
-from latentloom.training.run_folder import RunLog, agree_on_config, locked
+from latentloom.training.run_folder import RunLog, agree_on_config
 
 _NO_EFFECT: dict[str, Any] = {"affects_result": False}
 

@@ -1,17 +1,14 @@
-"""The folder of a training run: who may write there, what was asked for, and what happened.
+"""The folder of a training run: what was asked for, and what happened.
 
 config.json    the resolved settings, the git commit and the versions
 log.jsonl      one line per logged step; continued runs cut it back to their checkpoint
-run.lock       the process that writes here
+run.lock       the process that writes here (``locks``)
 """
 
-import fcntl
 import json
-import os
 import platform
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -21,54 +18,6 @@ from latentloom.data.manifest import Dataset
 from latentloom.files import digest_of, whole_folder, write_text
 
 _VERSIONS = ("torch", "diffusers", "transformers", "accelerate", "numpy")
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; a process that ends, however it ends, holds it no longer.
-
-    Raises:
-        ValueError: another living process trains here, or the folder cannot be written.
-    """
-    lock = folder / "run.lock"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        descriptor = _held(lock)
-    except OSError as error:
-        raise ValueError(f"{folder} cannot be written ({error.strerror}); choose another output folder") from error
-    try:
-        yield
-    finally:
-        lock.unlink(missing_ok=True)  # still ours; whoever has it open notices in `_held` that it is gone
-        os.close(descriptor)
-
-
-def _held(lock: Path) -> int:
-    """The descriptor with which this process holds ``lock`` until it is closed.
-
-    ``lockf``, because the system gives such a lock back with the process itself: forked data workers, which outlive a
-    killed trainer by seconds, would inherit one of ``flock``.
-    """
-    while True:
-        descriptor = os.open(lock, os.O_CREAT | os.O_RDWR, 0o644)
-        try:
-            fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except (BlockingIOError, PermissionError):  # POSIX allows either for a lock that is held
-            with os.fdopen(descriptor) as file:
-                owner = file.read(20) or "(starting)"
-            raise ValueError(f"{lock.parent} is in use by process {owner}; choose another output folder") from None
-        if _is_the_file(descriptor, lock):
-            os.ftruncate(descriptor, 0)
-            os.write(descriptor, str(os.getpid()).encode())
-            return descriptor
-        os.close(descriptor)  # its owner ended and removed it after we had opened it
-
-
-def _is_the_file(descriptor: int, path: Path) -> bool:
-    try:
-        return os.path.samestat(os.fstat(descriptor), path.stat())
-    except FileNotFoundError:
-        return False
 
 
 def provenance() -> dict[str, Any]:

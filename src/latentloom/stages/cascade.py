@@ -1,0 +1,141 @@
+"""The whole stack in one stream: key frames, prediction, interpolation (paper, Fig. 2 and Sec. 3.4).
+
+Latents only between the stages, a window at a time: memory does not grow with the length of the video, and whatever is
+finished is remembered. Decoding and upsampling take the stream as it comes.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from jaxtyping import Float
+from torch import Tensor
+
+from latentloom.diffusion.sampler import StepCallback
+from latentloom.seeds import seed_of
+from latentloom.stages.interpolation import FACTOR, RATES, interpolate_frames, interpolated_count
+from latentloom.stages.journal import Remember, make_anew
+from latentloom.stages.keyframes import generate_keyframes
+from latentloom.stages.prediction import roll_out
+from latentloom.stages.request import ClipRequest, check_count, seeded_generator
+from latentloom.stages.sampling import VideoModel
+
+FUTURE = 3  # the stream of random numbers that tells futures of one start apart
+OnWindow = Callable[[str, int], None]
+"""Called with (stage, index) before each window is made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeRequest:
+    """A video longer or smoother than one clip.
+
+    Attributes:
+        clip: the key frames of one window: text, size, sampling, ``fps``; as many frames as the layers were trained on.
+        num_keyframes: of the whole video; those beyond ``clip.num_frames`` are predicted.
+        passes: interpolations, 0 to 2: each makes 4 (K - 1) + 1 frames of K and takes its time fourfold.
+        interpolation_window: frames per call of the interpolation layers, 4 n + 1.
+        overlap: frames a predicted window is given of the one before, 1 or 2 in the paper.
+        future: which of several continuations of the same first frame; 0 is the first.
+        numbers: ego motion, one value per key frame (``steering``, ``speed``).
+
+    Raises:
+        ValueError: a count out of range; more passes than rates; numbers that do not fit.
+    """
+
+    clip: ClipRequest
+    num_keyframes: int
+    passes: int = 0
+    interpolation_window: int = 13
+    overlap: int = 2
+    future: int = 0
+    numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_count("num_keyframes", self.num_keyframes, 10**6)
+        if self.passes not in range(len(RATES) + 1):
+            raise ValueError(f"{self.passes} interpolations were asked for, expected 0 to {len(RATES)}")
+
+    @property
+    def num_frames(self) -> int:
+        """Frames of the finished video."""
+        return interpolated_count(self.num_keyframes, self.passes)
+
+    @property
+    def fps(self) -> float | None:
+        """Its frames per second."""
+        return None if self.clip.fps is None else self.clip.fps * FACTOR**self.passes
+
+
+def generate_latents(
+    model: VideoModel,
+    request: CascadeRequest,
+    *,
+    seed: int = 0,
+    start: Float[Tensor, "1 1 c h w"] | None = None,
+    remember: Remember = make_anew,
+    on_window: OnWindow | None = None,
+    callback_on_step_end: StepCallback | None = None,
+) -> Iterator[Float[Tensor, "1 _ c h w"]]:
+    """The video's latents in order, in pieces, as they are made.
+
+    Args:
+        start: the first frame, which prediction goes on from; None begins with key frames from the text.
+        remember: what is finished is not made again (``Journal.remember``).
+        on_window: told before each window that is made.
+
+    Raises:
+        ValueError: a model without the layers that the request needs, or what the stages refuse.
+    """
+
+    def told(stage: str, index: int, make: Callable[[], Tensor], /) -> Tensor:
+        def announced() -> Tensor:
+            if on_window is not None:
+                on_window(stage, index)
+            return make()
+
+        return remember(stage, index, announced)
+
+    pieces = _keyframes(model, request, seed, start, told, callback_on_step_end)
+    for rate in RATES[len(RATES) - request.passes :]:
+        fps = None if request.fps is None else request.fps / FACTOR ** (RATES[-1] - rate)
+        window = replace(request.clip, num_frames=request.interpolation_window, fps=fps)
+        pieces = interpolate_frames(
+            model,
+            window,
+            pieces,
+            rate=rate,
+            seed=seed_of(seed, FUTURE, request.future),
+            remember=told,
+            callback_on_step_end=callback_on_step_end,
+        )
+    return pieces
+
+
+def _keyframes(
+    model: VideoModel,
+    request: CascadeRequest,
+    seed: int,
+    start: Tensor | None,
+    remember: Remember,
+    callback: StepCallback | None,
+) -> Iterator[Tensor]:
+    if start is None:
+        first = request.clip.of_length(min(request.clip.num_frames, request.num_keyframes))
+        start = remember(
+            "keyframes",
+            0,
+            lambda: generate_keyframes(model, first, generator=seeded_generator(seed), callback_on_step_end=callback),
+        )
+    if start.shape[1] >= request.num_keyframes:
+        yield start[:, : request.num_keyframes].cpu()
+        return
+    yield from roll_out(
+        model,
+        request.clip,
+        start,
+        request.num_keyframes,
+        overlap=request.overlap,
+        seed=seed_of(seed, FUTURE, request.future),
+        numbers=request.numbers,
+        remember=remember,
+        callback_on_step_end=callback,
+    )

@@ -1,0 +1,89 @@
+"""What a generation has finished, on disk: killed at any moment, the same command goes on with the same bits.
+
+A folder of one safetensors file per window, and the settings it was begun with. What is remembered is never made again;
+since every window draws from a generator of its own (``seeds``), what is made after it does not know the difference.
+"""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from latentloom.files import remove_debris, save_tensors, write_text
+from latentloom.locks import locked
+
+
+class Remember(Protocol):
+    """``(stage, index, make)`` to a tensor on the CPU: what ``make`` gives, or gave before."""
+
+    def __call__(self, stage: str, index: int, make: Callable[[], Tensor], /) -> Tensor: ...
+
+
+def make_anew(stage: str, index: int, make: Callable[[], Tensor], /) -> Tensor:
+    """Remember nothing."""
+    return make().cpu()
+
+
+class Journal:
+    """A journal folder of this process; ``opened`` makes one."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @classmethod
+    @contextmanager
+    def opened(cls, folder: Path, settings: Mapping[str, Any]) -> "Iterator[Journal]":
+        """The journal of a generation with these settings, new or continued; removed when the block ends well.
+
+        Raises:
+            ValueError: it was begun with other settings, by a process that still works, or cannot be written.
+        """
+        with locked(folder):
+            remove_debris(folder)
+            _agree(folder / "settings.json", json.loads(json.dumps(settings, default=str)))
+            yield cls(folder)
+            (folder / "settings.json").unlink()  # first: what is left of a removal cut short is no journal
+            for path in folder.glob("*.safetensors"):
+                path.unlink()
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def remember(self, stage: str, index: int, make: Callable[[], Tensor], /) -> Tensor:
+        """What ``make`` gives for window ``index`` of ``stage``; read where it was finished before."""
+        path = self.folder / f"{stage}-{index:06d}.safetensors"
+        known = _read(path)
+        if known is None:
+            known = make().cpu().contiguous()
+            save_tensors(path, {"made": known})
+        return known
+
+    @property
+    def num_windows(self) -> int:
+        """How many windows are finished."""
+        return len(list(self.folder.glob("*.safetensors")))
+
+
+def _read(path: Path) -> Tensor | None:
+    try:
+        with safe_open(path, framework="pt") as file:
+            return file.get_tensor("made")
+    except (OSError, SafetensorError):  # not there, or damaged: it is made again
+        return None
+
+
+def _agree(path: Path, settings: dict[str, Any]) -> None:
+    if not path.exists():
+        for left in path.parent.glob("*.safetensors"):  # of a removal cut short
+            left.unlink()
+        write_text(path, json.dumps(settings, indent=2))
+        return
+    begun = json.loads(path.read_text(encoding="utf-8"))
+    if differing := sorted(name for name in {*begun, *settings} if begun.get(name) != settings.get(name)):
+        raise ValueError(
+            f"{path.parent} holds a generation begun with another {', '.join(differing)}: give the same command to go"
+            " on with it, or remove the folder"
+        )

@@ -1,0 +1,111 @@
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+import torch
+from tests.tiny import tiny_stack
+
+from latentloom.layers.layer_set import LayerSet
+from latentloom.stack import Stack
+from latentloom.stages.cascade import CascadeRequest, generate_latents
+from latentloom.stages.journal import Journal
+from latentloom.stages.keyframes import generate_keyframes
+from latentloom.stages.request import ClipRequest, seeded_generator
+
+CLIP = ClipRequest(prompt="a road at night", num_frames=4, height=32, width=64, num_inference_steps=2, fps=2.0)
+REQUEST = CascadeRequest(clip=CLIP, num_keyframes=7, passes=2, interpolation_window=9)
+START = torch.randn(1, 1, 8, 4, 8, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def model() -> Stack:
+    sets = ("keyframes", "prediction", "interpolation")
+    return tiny_stack(layer_set=LayerSet.driving().with_context(), sets=sets)
+
+
+def whole(model: Stack, request: CascadeRequest, **options) -> torch.Tensor:
+    return torch.cat(list(generate_latents(model, request, **options)), 1)
+
+
+@pytest.mark.parametrize(
+    ("num_keyframes", "passes", "expected"), [(1, 2, 1), (3, 0, 3), (4, 1, 13), (7, 0, 7), (7, 2, 97), (8, 2, 113)]
+)
+def test_the_video_has_the_frames_of_the_paper(model, num_keyframes, passes, expected):
+    request = replace(REQUEST, num_keyframes=num_keyframes, passes=passes)
+    assert request.num_frames == expected
+    assert whole(model, request).shape[1] == expected
+    assert request.fps == 2.0 * 4**passes
+
+
+def test_a_clip_of_key_frames_alone_is_that_of_the_key_frame_stage(model):
+    request = replace(REQUEST, num_keyframes=4, passes=0)
+    assert torch.equal(whole(model, request, seed=3), generate_keyframes(model, CLIP, generator=seeded_generator(3)))
+
+
+def test_interpolation_keeps_the_key_frames(model):
+    keys = whole(model, replace(REQUEST, passes=0), seed=1)
+    assert torch.equal(whole(model, REQUEST, seed=1)[:, ::16], keys)
+
+
+def test_futures_share_their_start_and_differ_after_it(model):
+    futures = [whole(model, replace(REQUEST, passes=1, future=k), start=START) for k in (0, 1)]
+    assert torch.equal(futures[0][:, :1], START) and torch.equal(futures[1][:, :1], START)
+    assert bool(((futures[0] - futures[1])[:, 1:].abs().amax(dim=(0, 2, 3, 4)) > 1e-3).all())
+
+
+def test_steering_changes_the_video_and_numbers_are_per_key_frame(model):
+    steered = replace(REQUEST, passes=0, numbers={"steering": [0.5] * 7})
+    assert not torch.allclose(whole(model, steered, start=START), whole(model, replace(REQUEST, passes=0), start=START))
+    with pytest.raises(ValueError, match="steering lists 4 values for 7 frames"):
+        whole(model, replace(steered, numbers={"steering": [0.5] * 4}), start=START)
+
+
+def test_windows_are_told_before_they_are_made_in_the_order_of_the_stream(model):
+    seen = []
+    pieces = generate_latents(model, REQUEST, on_window=lambda stage, index: seen.append((stage, index)))
+    next(pieces), next(pieces)
+    assert seen == [("keyframes", 0), ("interpolation-0", 0), ("interpolation-1", 0)], "the first frames come early"
+    list(pieces)
+    assert ("prediction", 1) in seen and ("interpolation-1", 11) in seen
+
+
+class KilledError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("after", [1, 2, 3, 5, 8])
+def test_killed_after_any_window_and_continued_the_video_is_the_same(model, tmp_path, after):
+    expected = whole(model, REQUEST, seed=5)
+    made = 0
+
+    def killed(stage: str, index: int) -> None:
+        nonlocal made
+        made += 1
+        if made > after:
+            raise KilledError
+
+    with pytest.raises(KilledError), Journal.opened(tmp_path / "journal", {}) as journal:
+        whole(model, REQUEST, seed=5, remember=journal.remember, on_window=killed)
+    again: list[tuple[str, int]] = []
+    with Journal.opened(tmp_path / "journal", {}) as journal:
+        assert journal.num_windows == after
+        options = {"remember": journal.remember, "on_window": lambda stage, index: again.append((stage, index))}
+        assert torch.equal(whole(model, REQUEST, seed=5, **options), expected)
+    total = 1 + 2 + 3 + 12
+    assert len(again) == total - after, "nothing is made twice"
+
+
+def test_nothing_is_held_of_what_was_handed_on(model):
+    request = replace(REQUEST, num_keyframes=40, passes=0)
+
+    def longest(pieces: Iterator[torch.Tensor]) -> int:
+        return max(piece.untyped_storage().nbytes() for piece in pieces)
+
+    short = longest(generate_latents(model, REQUEST))
+    assert longest(generate_latents(model, request)) <= short
+
+
+@pytest.mark.parametrize("changes", [{"passes": 3}, {"passes": -1}, {"num_keyframes": 0}])
+def test_what_cannot_be_made_is_refused(changes):
+    with pytest.raises(ValueError, match="expected"):
+        replace(REQUEST, **changes)
