@@ -1,13 +1,18 @@
 import hashlib
 import json
+from dataclasses import replace
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tests.command import refusal
+from tests.tiny import tiny_stack
 
 from latentloom.data.video import read_video
+from latentloom.layers.layer_set import LayerSet
+from latentloom.stack_folder import StageInfo
+from latentloom.stages import prediction
 
 
 def words(folder, output, *more):
@@ -106,3 +111,100 @@ def test_an_unknown_word_is_told(latentloom, saved_stack_folder, tmp_path, caplo
 def test_threads_are_counted_sensibly(latentloom, saved_stack_folder, tmp_path, threads):
     message = refusal(latentloom(*words(saved_stack_folder, tmp_path / "out.mp4", "--threads", threads)))
     assert "from 1 to 1024" in message
+
+
+# Longer videos
+
+
+@pytest.fixture(scope="module")
+def long_stack(tmp_path_factory):
+    """A tiny stack with prediction and interpolation."""
+    stack = tiny_stack(layer_set=LayerSet.driving().with_context(), sets=("keyframes", "prediction", "interpolation"))
+    stages = {
+        "prediction": StageInfo(num_frames=4, fps=(6.0,), context_noise=50, context_guidance_scale=1.5),
+        "interpolation": StageInfo(num_frames=9, fps=(6.0, 24.0)),
+    }
+    folder = tmp_path_factory.mktemp("long") / "stack"
+    stack.replace(replace(stack.info, stages=stages)).save(folder)
+    return folder
+
+
+@pytest.fixture
+def picture(tmp_path):
+    Image.new("RGB", (100, 50), (200, 60, 20)).save(tmp_path / "picture.png")
+    return tmp_path / "picture.png"
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_video_longer_than_a_clip_is_predicted_and_interpolated(latentloom, long_stack, tmp_path):
+    result = latentloom(*words(long_stack, tmp_path / "out.mp4", "--seconds", 1.5, "--interpolate", 1))
+    assert result.code == 0, result.err
+    assert "36 frames of 32x64, 24 a second" in result.out
+    assert "windows" in result.out and "guidance 1.5, noise 50" in result.out
+    video = read_video(tmp_path / "out.mp4")
+    assert (len(video.frames), video.fps) == (36, 24)
+    assert names(tmp_path) == ["out.json", "out.mp4", "out.png"], "no journal is left"
+    settings = json.loads((tmp_path / "out.json").read_text())["settings"]
+    assert (settings["num_frames"], settings["passes"], settings["fps"]) == (36, 1, 24)
+
+
+def test_futures_of_a_picture_share_its_frame_and_follow_the_steering(latentloom, long_stack, picture, tmp_path):
+    more = ("--frames", 7, "--start-frame", picture, "--save-latents")
+    assert latentloom(*words(long_stack, tmp_path / "out.mp4", "--rollouts", 2, *more)).code == 0
+    first, second = (load_file(tmp_path / f"out-{k}.safetensors")["latents"] for k in (1, 2))
+    assert first.shape[1] == 7 and torch.equal(first[:, :1], second[:, :1])
+    assert not torch.equal(first[:, 1:], second[:, 1:])
+    assert latentloom(*words(long_stack, tmp_path / "left.mp4", "--steer", "left:9s", *more)).code == 0
+    left = load_file(tmp_path / "left.safetensors")["latents"]
+    assert torch.equal(left[:, :1], first[:, :1]) and not torch.equal(left, first)
+    receipt = json.loads((tmp_path / "left.json").read_text())["settings"]
+    assert receipt["numbers"]["steering"] == [-0.4] * 7
+    assert receipt["start_frame"] == hashlib.sha256(picture.read_bytes()).hexdigest()
+
+
+def test_a_killed_generation_goes_on_and_another_is_refused(latentloom, long_stack, tmp_path, monkeypatch):
+    command = words(long_stack, tmp_path / "out.mp4", "--frames", 16)
+    assert latentloom(*words(long_stack, tmp_path / "whole.mp4", "--frames", 16)).code == 0
+    made = []
+
+    def killed(*arguments, **options):
+        made.append(1)
+        if len(made) == 4:
+            raise KeyboardInterrupt
+        return predict(*arguments, **options)
+
+    predict = prediction.predict_frames
+    monkeypatch.setattr(prediction, "predict_frames", killed)
+    assert latentloom(*command).code == 130
+    assert "out.journal" in names(tmp_path) and "out.mp4" not in names(tmp_path)
+    assert "another seed: give the same command" in refusal(latentloom(*command, "--seed", 1))
+    made.append(-10)
+    assert latentloom(*command).code == 0
+    assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
+    assert made.count(1) == 4 + 3, "the three finished windows were not made again"
+    assert "out.journal" not in names(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (("--interpolate", 3), "3 interpolations were asked for, expected 0 to 2"),
+        (("--steer", "up:2s"), "expected DIRECTION:SECONDS"),
+        (("--rollouts", 0), "rollouts is 0"),
+        (("--start-frame", "nothing.png"), "no such picture"),
+        (("--context-noise", 1000), "context_noise is 1000"),
+        (("--frames", 0), "num_frames is 0"),
+    ],
+)
+def test_longer_videos_that_cannot_be_made_are_refused(latentloom, long_stack, tmp_path, more, message):
+    assert message in refusal(latentloom(*words(long_stack, tmp_path / "out.mp4", *more)))
+    assert names(tmp_path) == []
+
+
+def test_a_stack_without_the_layers_says_how_to_get_them(latentloom, saved_stack_folder, tmp_path, picture):
+    command = words(saved_stack_folder, tmp_path / "out.mp4")
+    assert "latentloom train prediction" in refusal(latentloom(*command, "--start-frame", picture))
+    assert "latentloom train interpolation" in refusal(latentloom(*command, "--interpolate", 1))

@@ -92,7 +92,7 @@ def test_captions_in_latin_1_are_refused_with_their_file_and_byte(refused, tmp_p
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("--frames", "0"), "num_frames is 0, expected a whole number from 1 to 1024"),
+        (("--frames", "0"), "num_frames is 0, expected a whole number from 1 to 1000000"),
         (("--frames", "-1"), "num_frames is -1"),
         (("--frames", "1000000000"), "num_frames is 1000000000"),
         (("--frames", "1e9"), "'--frames'"),

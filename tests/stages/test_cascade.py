@@ -13,7 +13,8 @@ from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import ClipRequest, seeded_generator
 
 CLIP = ClipRequest(prompt="a road at night", num_frames=4, height=32, width=64, num_inference_steps=2, fps=2.0)
-REQUEST = CascadeRequest(clip=CLIP, num_keyframes=7, passes=2, interpolation_window=9)
+REQUEST = CascadeRequest(clip=CLIP, num_frames=97, passes=2, interpolation_window=9)
+KEYS = replace(REQUEST, num_frames=7, passes=0)
 START = torch.randn(1, 1, 8, 4, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -28,34 +29,40 @@ def whole(model: Stack, request: CascadeRequest, **options) -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("num_keyframes", "passes", "expected"), [(1, 2, 1), (3, 0, 3), (4, 1, 13), (7, 0, 7), (7, 2, 97), (8, 2, 113)]
+    ("num_frames", "passes", "keys"),
+    [(1, 2, 1), (3, 0, 3), (13, 1, 4), (7, 0, 7), (97, 2, 7), (113, 2, 8), (29, 1, 8), (175, 2, 12), (98, 2, 8)],
 )
-def test_the_video_has_the_frames_of_the_paper(model, num_keyframes, passes, expected):
-    request = replace(REQUEST, num_keyframes=num_keyframes, passes=passes)
-    assert request.num_frames == expected
-    assert whole(model, request).shape[1] == expected
+def test_the_video_has_the_frames_that_were_asked_for(model, num_frames, passes, keys):
+    request = replace(REQUEST, num_frames=num_frames, passes=passes)
+    assert request.num_keyframes == keys
     assert request.fps == 2.0 * 4**passes
+    made: list[tuple[str, int]] = []
+    for start in (None, START):
+        made.clear()
+        clip = whole(model, request, start=start, on_window=lambda stage, index: made.append((stage, index)))
+        assert clip.shape[1] == num_frames
+        assert len(made) == request.num_windows(from_frame=start is not None)
 
 
 def test_a_clip_of_key_frames_alone_is_that_of_the_key_frame_stage(model):
-    request = replace(REQUEST, num_keyframes=4, passes=0)
+    request = replace(KEYS, num_frames=4)
     assert torch.equal(whole(model, request, seed=3), generate_keyframes(model, CLIP, generator=seeded_generator(3)))
 
 
 def test_interpolation_keeps_the_key_frames(model):
-    keys = whole(model, replace(REQUEST, passes=0), seed=1)
+    keys = whole(model, KEYS, seed=1)
     assert torch.equal(whole(model, REQUEST, seed=1)[:, ::16], keys)
 
 
 def test_futures_share_their_start_and_differ_after_it(model):
-    futures = [whole(model, replace(REQUEST, passes=1, future=k), start=START) for k in (0, 1)]
+    futures = [whole(model, replace(REQUEST, num_frames=25, passes=1, future=k), start=START) for k in (0, 1)]
     assert torch.equal(futures[0][:, :1], START) and torch.equal(futures[1][:, :1], START)
     assert bool(((futures[0] - futures[1])[:, 1:].abs().amax(dim=(0, 2, 3, 4)) > 1e-3).all())
 
 
 def test_steering_changes_the_video_and_numbers_are_per_key_frame(model):
-    steered = replace(REQUEST, passes=0, numbers={"steering": [0.5] * 7})
-    assert not torch.allclose(whole(model, steered, start=START), whole(model, replace(REQUEST, passes=0), start=START))
+    steered = replace(KEYS, numbers={"steering": [0.5] * 7})
+    assert not torch.allclose(whole(model, steered, start=START), whole(model, KEYS, start=START))
     with pytest.raises(ValueError, match="steering lists 4 values for 7 frames"):
         whole(model, replace(steered, numbers={"steering": [0.5] * 4}), start=START)
 
@@ -96,7 +103,7 @@ def test_killed_after_any_window_and_continued_the_video_is_the_same(model, tmp_
 
 
 def test_nothing_is_held_of_what_was_handed_on(model):
-    request = replace(REQUEST, num_keyframes=40, passes=0)
+    request = replace(KEYS, num_frames=40)
 
     def longest(pieces: Iterator[torch.Tensor]) -> int:
         return max(piece.untyped_storage().nbytes() for piece in pieces)
@@ -105,7 +112,7 @@ def test_nothing_is_held_of_what_was_handed_on(model):
     assert longest(generate_latents(model, request)) <= short
 
 
-@pytest.mark.parametrize("changes", [{"passes": 3}, {"passes": -1}, {"num_keyframes": 0}])
+@pytest.mark.parametrize("changes", [{"passes": 3}, {"passes": -1}, {"num_frames": 0}])
 def test_what_cannot_be_made_is_refused(changes):
     with pytest.raises(ValueError, match="expected"):
         replace(REQUEST, **changes)

@@ -3,9 +3,10 @@
 What ``generate``, ``demo`` and ``animate`` share. Imported by commands when they run: it imports torch and diffusers.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,7 @@ from latentloom.diffusion.sampler import num_evaluations
 from latentloom.files import save_tensors
 from latentloom.receipt import make_receipt, write_receipt
 from latentloom.stack import Stack
-from latentloom.stages.decoding import decode_frames
+from latentloom.stages.decoding import stream_frames
 from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import ClipRequest, seeded_generator
 
@@ -80,20 +81,34 @@ def sample(
 
 
 def write_clip(stack: Stack, request: ClipRequest, latents: Tensor, files: ClipFiles, *, seed: int) -> None:
-    """Decode ``latents`` a few frames at a time into the video; then the sheet and, last, the receipt.
+    """One clip to its files, decoded a few frames at a time, with progress shown."""
+    with progress("decoding") as advance:
+        pieces = _counted(latents.split(DECODED_AT_ONCE, 1), request.num_frames, advance)
+        write_video_files(stack, request, pieces, files, seed=seed, fps=request.fps or stack.info.fps)
+
+
+def write_video_files(
+    stack: Stack,
+    request: ClipRequest,
+    latents: Iterable[Float[Tensor, "1 _ c h w"]],
+    files: ClipFiles,
+    *,
+    seed: int,
+    fps: float,
+    settings: Mapping[str, Any] | None = None,
+) -> None:
+    """Decode pieces of latents as they come into the video; then the sheet and, last, the receipt.
 
     Existing files are replaced: whoever calls has asked (``check_outputs``). An old receipt goes first: it never lies
-    beside a new video.
+    beside a new video. ``settings`` are what the receipt says beside request and seed.
     """
     files.receipt.unlink(missing_ok=True)
+    kept, sheet = list[Tensor](), _SheetFrames()
+    watched = (kept.append(piece.float().cpu()) or piece for piece in latents) if files.latents else latents
+    write_video(map(sheet.seen, stream_frames(stack.autoencoder, watched)), files.video, fps, force=True)
     if files.latents is not None:
-        save_tensors(files.latents, {"latents": latents.float().cpu().contiguous()})
-    kept: list[Tensor] = []
-    decoded = decode_frames(stack.autoencoder, latents, DECODED_AT_ONCE)
-    with progress("decoding") as advance:
-        frames = _watched(decoded, request.num_frames, kept.append, advance)
-        write_video(frames, files.video, request.fps or stack.info.fps, force=True)
-    write_sheet(torch.stack(kept), files.sheet)
+        save_tensors(files.latents, {"latents": torch.cat(kept, 1).contiguous()})
+    write_sheet(torch.stack(sheet.frames), files.sheet)
     receipt = make_receipt(
         request=request,
         seed=seed,
@@ -102,7 +117,7 @@ def write_clip(stack: Stack, request: ClipRequest, latents: Tensor, files: ClipF
         stack=stack.info.name,
         checksums=stack.checksums,
         outputs=[path for path in files.paths if path != files.receipt],
-        settings={"decoded_at_once": DECODED_AT_ONCE},
+        settings={"decoded_at_once": DECODED_AT_ONCE, "fps": fps, **(settings or {})},
     )
     write_receipt(receipt, files.receipt)
 
@@ -112,15 +127,34 @@ def write_sheet(frames: UInt8[Tensor, "t h w 3"], path: Path, *, columns: int | 
     contact_sheet(_small(frames), path, columns=columns)
 
 
-def _watched(
-    frames: Iterator[Tensor], total: int, keep: Callable[[Tensor], None], advance: Callable[[int, int], None]
-) -> Iterator[Tensor]:
-    wanted = set(spread(total, SHEET_FRAMES))
-    for index, frame in enumerate(frames):
-        if index in wanted:
-            keep(frame)
-        yield frame
-        advance(index + 1, total)
+class _SheetFrames:
+    """At most ``2 * SHEET_FRAMES`` frames of a stream of unknown length, evenly spaced: the sheet's are among them."""
+
+    def __init__(self) -> None:
+        self.kept: list[Tensor] = []
+        self.step, self.count = 1, 0
+
+    def seen(self, frame: Tensor) -> Tensor:
+        """Note a frame and hand it on."""
+        if self.count % self.step == 0:
+            self.kept.append(frame)
+            if len(self.kept) > 2 * SHEET_FRAMES:
+                self.kept, self.step = self.kept[::2], 2 * self.step
+        self.count += 1
+        return frame
+
+    @property
+    def frames(self) -> list[Tensor]:
+        """At most ``SHEET_FRAMES`` of them, spread over the stream."""
+        return [self.kept[index] for index in spread(len(self.kept), SHEET_FRAMES)]
+
+
+def _counted(pieces: Iterable[Tensor], total: int, advance: Callable[[int, int], None]) -> Iterator[Tensor]:
+    done = 0
+    for piece in pieces:
+        yield piece
+        done += piece.shape[1]
+        advance(done, total)
 
 
 def _small(frames: Tensor) -> Tensor:

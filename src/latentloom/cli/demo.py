@@ -32,13 +32,15 @@ def demo(
     check_output_folder(output)
     use_threads(threads)
     from latentloom.cli import clip_files
-    from latentloom.cli.generate import checked_request, open_stack, print_plan
+    from latentloom.cli.generation import Asked, checked_cascade, open_stack, print_plan
 
     stack = open_stack(STACK, "auto")
-    request = checked_request(stack, PROMPT, {})
+    asked = Asked(prompt=PROMPT, changes={}, seed=seed)
+    cascade = checked_cascade(stack, asked)
+    request = cascade.clip
     output.mkdir(parents=True, exist_ok=True)
     files = clip_files.ClipFiles.beside(output / NAMES[0])
-    print_plan(stack, request, seed, files)
+    print_plan(stack, cascade, asked, [files])
     latents = clip_files.sample(stack, request, seed=seed)
     clip_files.write_clip(stack, request, latents, files, seed=seed)
     _compare(stack, request, latents, seed, output / NAMES[3])

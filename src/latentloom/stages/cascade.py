@@ -12,7 +12,7 @@ from torch import Tensor
 
 from latentloom.diffusion.sampler import StepCallback
 from latentloom.seeds import seed_of
-from latentloom.stages.interpolation import FACTOR, RATES, interpolate_frames, interpolated_count
+from latentloom.stages.interpolation import FACTOR, RATES, interpolate_frames
 from latentloom.stages.journal import Remember, make_anew
 from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.prediction import roll_out
@@ -30,8 +30,9 @@ class CascadeRequest:
 
     Attributes:
         clip: the key frames of one window: text, size, sampling, ``fps``; as many frames as the layers were trained on.
-        num_keyframes: of the whole video; those beyond ``clip.num_frames`` are predicted.
-        passes: interpolations, 0 to 2: each makes 4 (K - 1) + 1 frames of K and takes its time fourfold.
+        num_frames: of the finished video. Key frames beyond ``clip.num_frames`` are predicted; what interpolation makes
+            beyond ``num_frames`` is dropped (175 frames: 12 key frames, 177, the last 2 dropped).
+        passes: interpolations, 0 to 2: each makes 4 (K - 1) + 1 frames of K.
         interpolation_window: frames per call of the interpolation layers, 4 n + 1.
         overlap: frames a predicted window is given of the one before, 1 or 2 in the paper.
         future: which of several continuations of the same first frame; 0 is the first.
@@ -42,7 +43,7 @@ class CascadeRequest:
     """
 
     clip: ClipRequest
-    num_keyframes: int
+    num_frames: int
     passes: int = 0
     interpolation_window: int = 13
     overlap: int = 2
@@ -50,14 +51,29 @@ class CascadeRequest:
     numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        check_count("num_keyframes", self.num_keyframes, 10**6)
+        check_count("num_frames", self.num_frames, 10**6)
         if self.passes not in range(len(RATES) + 1):
             raise ValueError(f"{self.passes} interpolations were asked for, expected 0 to {len(RATES)}")
 
     @property
-    def num_frames(self) -> int:
-        """Frames of the finished video."""
-        return interpolated_count(self.num_keyframes, self.passes)
+    def num_keyframes(self) -> int:
+        """Key frames of the whole video."""
+        return -(-(self.num_frames - 1) // FACTOR**self.passes) + 1
+
+    def num_windows(self, *, from_frame: bool) -> int:
+        """How many windows are made; ``from_frame`` says that the first frame is given."""
+        needed, count = self.num_frames, 0
+        for level in range(self.passes):  # backward: what the last pass does not need is not made
+            windows = -(-(needed - 1) // (self.interpolation_window - 1))
+            there = -(-(self.num_frames - 1) // FACTOR ** (level + 1)) + 1
+            needed = min(there, windows * (self.interpolation_window - 1) // FACTOR + 1)
+            count += windows
+        made = 1 if from_frame else min(self.clip.num_frames, self.num_keyframes)
+        count += 0 if from_frame else 1
+        while made < needed:
+            made += self.clip.num_frames - min(made, self.overlap)
+            count += 1
+        return count
 
     @property
     def fps(self) -> float | None:
@@ -107,7 +123,16 @@ def generate_latents(
             remember=told,
             callback_on_step_end=callback_on_step_end,
         )
-    return pieces
+    return _first(pieces, request.num_frames)
+
+
+def _first(pieces: Iterator[Tensor], num_frames: int) -> Iterator[Tensor]:
+    """The first ``num_frames`` frames of a stream; nothing is made beyond the piece that holds the last of them."""
+    left = num_frames
+    while left:
+        piece = next(pieces)[:, :left]
+        left -= piece.shape[1]
+        yield piece
 
 
 def _keyframes(

@@ -1,6 +1,6 @@
 """The last stage: latents to frames, a few at a time: memory does not grow with the clip (paper, Sec. 3.1.1)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -19,9 +19,12 @@ def decode_frames(
         ValueError: ``chunk_size`` is not a whole number of at least 1 (raised at the call, not at the first frame).
     """
     check_count("decode_chunk_size", chunk_size, MAX_FRAMES)
-    return _decode(autoencoder, latents, chunk_size)
+    return stream_frames(autoencoder, latents.split(chunk_size, dim=1))
 
 
-def _decode(autoencoder: VideoAutoencoder, latents: Tensor, chunk_size: int) -> Iterator[Tensor]:
-    for frames in autoencoder.decode_stream(latents.split(chunk_size, dim=1)):
+def stream_frames(
+    autoencoder: VideoAutoencoder, pieces: Iterable[Float[Tensor, "1 _ c h w"]]
+) -> Iterator[UInt8[Tensor, "h w 3"]]:
+    """The frames of a clip whose latents come in pieces, uint8 on the CPU, each as soon as it can be made."""
+    for frames in autoencoder.decode_stream(pieces):
         yield from to_pixels(frames[0]).cpu()

@@ -1,0 +1,242 @@
+"""From what was asked for to finished files: plan, start frame, windows with progress and journal, video, receipt.
+
+Imported by the commands when they run: it imports torch and diffusers.
+"""
+
+import math
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from latentloom.cli.clip_files import DECODED_AT_ONCE, ClipFiles, write_video_files
+from latentloom.cli.options import compute_device
+from latentloom.cli.progress import Advance, progress
+from latentloom.cli.tables import print_table
+from latentloom.data.video import read_image
+from latentloom.diffusion.sampler import num_evaluations
+from latentloom.files import digest_of
+from latentloom.precision import preferred_dtype
+from latentloom.receipt import environment
+from latentloom.shapes import from_pixels
+from latentloom.stack import Stack
+from latentloom.stack_folder import StackFolder
+from latentloom.stages.cascade import CascadeRequest, generate_latents
+from latentloom.stages.interpolation import FACTOR
+from latentloom.stages.journal import Journal, make_anew
+from latentloom.stages.request import ClipRequest, seeded_generator
+from latentloom.stages.sampling import size_factor
+from latentloom.stages.start_frame import generate_start_frame
+from latentloom.stages.steering import steering_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What a user said; None is the stack's own value. ``changes`` are fields of ``ClipRequest``."""
+
+    prompt: str
+    changes: dict[str, Any]
+    frames: int | None = None
+    seconds: float | None = None
+    fps: float | None = None
+    passes: int = 0
+    start_frame: Path | None = None
+    rollouts: int = 1
+    steer: str | None = None
+    seed: int = 0
+
+    @property
+    def needs_start_frame(self) -> bool:
+        """Whether the video begins with one frame instead of key frames: then all else is prediction."""
+        return self.start_frame is not None or self.rollouts > 1 or self.steer is not None
+
+
+def make_videos(source: StackFolder, asked: Asked, outputs: list[Path], *, dtype: str, save_latents: bool) -> None:
+    """Make one video per output, the futures of one start where there are several.
+
+    Raises:
+        ValueError: what the stack cannot make, or a journal of another generation beside an output.
+    """
+    stack = open_stack(source, dtype)
+    request = checked_cascade(stack, asked)
+    files = [ClipFiles.beside(output, save_latents=save_latents) for output in outputs]
+    print_plan(stack, request, asked, files)
+    start = start_of(stack, request.clip, asked) if asked.needs_start_frame else None
+    for future, beside in enumerate(files):
+        make_video(stack, replace(request, future=future), beside, asked, start)
+        print(f"done: {beside.video}; look at {beside.sheet}, settings and checksums are in {beside.receipt}")
+
+
+def open_stack(source: str | StackFolder, dtype: str) -> Stack:
+    """The stack of a name or a folder, in the dtype that ``dtype`` names, on the device of this machine."""
+    device = compute_device()
+    return Stack.load(source, dtype=preferred_dtype(device, dtype), device=device)
+
+
+def checked_cascade(stack: Stack, asked: Asked) -> CascadeRequest:
+    """The request with the stack's defaults, of layers the stack has and a size it can make. Raises ``ValueError``."""
+    _check_members(stack, asked)
+    fps = asked.fps or _usual_fps(stack, asked.passes)
+    num_frames = asked.frames or (max(1, round(asked.seconds * fps)) if asked.seconds is not None else None)
+    keyframe_fps = fps / FACTOR**asked.passes
+    window = stack.info.num_frames
+    if num_frames is None:
+        num_frames = FACTOR**asked.passes * (window - 1) + 1
+    predicts = "temporal/prediction" in stack.members
+    given = _given_defaults(stack, "prediction" if predicts else "interpolation")
+    if predicts and (num_frames > window or asked.needs_start_frame):
+        window = stack.info.stages["prediction"].num_frames if "prediction" in stack.info.stages else window
+    elif not predicts:  # one clip of any length: the layers store none
+        window = math.ceil((num_frames - 1) / FACTOR**asked.passes) + 1
+    clip = stack.info.request(asked.prompt, **{**given, **asked.changes, "num_frames": window, "fps": keyframe_fps})
+    clip.check_size(size_factor(stack))
+    request = CascadeRequest(clip=clip, num_frames=num_frames, passes=asked.passes)
+    if "interpolation" in stack.info.stages:
+        request = replace(request, interpolation_window=stack.info.stages["interpolation"].num_frames)
+    if request.num_keyframes <= window and not asked.needs_start_frame:
+        request = replace(request, clip=clip.of_length(request.num_keyframes))
+    if asked.steer is not None:
+        steering = steering_of(asked.steer, keyframe_fps, request.num_keyframes)
+        request = replace(request, numbers={"steering": steering})
+    return request
+
+
+def start_of(stack: Stack, clip: ClipRequest, asked: Asked) -> Tensor:
+    """Latents of the first frame, ``1 1 c h w``: the user's picture, cropped and resized, or one from the text."""
+    if asked.start_frame is None:
+        with progress("start frame") as advance:
+            total = num_evaluations(stack.scheduler, clip.num_inference_steps)
+            return generate_start_frame(
+                stack,
+                clip,
+                generator=seeded_generator(asked.seed),
+                callback_on_step_end=lambda step, timestep, latents: advance(step + 1, total),
+            )
+    picture = read_image(asked.start_frame, (clip.height, clip.width))
+    frames = from_pixels(picture[None])[None].to(stack.device, stack.dtype)
+    return stack.autoencoder.encode(frames)
+
+
+def make_video(stack: Stack, request: CascadeRequest, files: ClipFiles, asked: Asked, start: Tensor | None) -> None:
+    """One video to its files; what is finished of a long one is kept in a journal until the receipt is written."""
+    settings = _settings(request, asked)
+    windows = request.num_windows(from_frame=start is not None)
+    begun = {
+        "request": asdict(request.clip),
+        "seed": asked.seed,
+        **settings,
+        "stack": dict(stack.checksums),
+        "environment": environment(stack.dtype, stack.device),
+    }
+    journal = Journal.opened(files.video.with_suffix(".journal"), begun) if windows > 1 else nullcontext()
+    with journal as kept, progress("sampling") as advance:
+        remember = make_anew if kept is None else kept.remember
+        shown = _Shown(advance, windows, num_evaluations(stack.scheduler, request.clip.num_inference_steps))
+        pieces = generate_latents(
+            stack,
+            request,
+            seed=asked.seed,
+            start=start,
+            remember=shown.counting(remember),
+            callback_on_step_end=shown.step,
+        )
+        latents = (part.to(stack.device) for piece in pieces for part in piece.split(DECODED_AT_ONCE, 1))
+        write_video_files(stack, request.clip, latents, files, seed=asked.seed, fps=_fps(request), settings=settings)
+
+
+class _Shown:
+    """Windows and steps as progress."""
+
+    def __init__(self, advance: Advance, windows: int, steps: int) -> None:
+        self.advance, self.windows, self.steps, self.done = advance, windows, steps, 0
+        self._show(0)
+
+    def counting(self, remember: Any) -> Any:
+        """``remember`` that counts the windows that are finished."""
+
+        def counted(stage: str, index: int, make: Any, /) -> Tensor:
+            result = remember(stage, index, make)
+            self.done += 1
+            self._show(0)
+            return result
+
+        return counted
+
+    def step(self, step: int, timestep: Tensor, latents: Tensor) -> None:
+        if step + 1 < self.steps:
+            self._show(step + 1)
+
+    def _show(self, step: int) -> None:
+        total = self.windows * self.steps
+        note = f"window {min(self.done + 1, self.windows)} of {self.windows}" if self.windows > 1 else ""
+        self.advance(self.done * self.steps + step, total, note)
+
+
+def print_plan(stack: Stack, request: CascadeRequest, asked: Asked, files: list[ClipFiles]) -> None:
+    """What is about to be made, of what, and where it goes."""
+    clip = request.clip
+    branches = 1 if clip.guidance_scale in (0, 1) else 2
+    evaluations = num_evaluations(stack.scheduler, clip.num_inference_steps)
+    parameters = sum(row.get("parameters", 0) for row in stack.describe()["members"].values())
+    windows = request.num_windows(from_frame=asked.needs_start_frame)
+    sampling = f"{evaluations} evaluations of {branches * clip.num_frames} frames, seed {asked.seed}"
+    rows = [
+        ("prompt", clip.prompt or "(none)"),
+        ("clip", f"{request.num_frames} frames of {clip.height}x{clip.width}, {_fps(request):g} a second"),
+        ("sampling", sampling if windows == 1 else f"{windows} windows, of key frames {sampling}"),
+        ("guidance", f"{clip.guidance_scale:g}, temporal strength {clip.temporal_strength:g}"),
+        ("stack", f"{stack.info.name}, {parameters / 1e6:.1f} M parameters"),
+        (
+            "compute",
+            f"{stack.device}, {str(stack.dtype).removeprefix('torch.')}, {torch.get_num_threads()} CPU threads",
+        ),
+        ("files", ", ".join(str(path) for beside in files for path in beside.paths)),
+    ]
+    if windows > 1:
+        rows.insert(4, ("context", f"guidance {clip.context_guidance_scale:g}, noise {clip.context_noise}"))
+        rows.insert(5, ("futures", str(len(files))))
+    print_table(("", ""), rows)
+
+
+def _fps(request: CascadeRequest) -> float:
+    assert request.fps is not None
+    return request.fps
+
+
+def _check_members(stack: Stack, asked: Asked) -> None:
+    if "temporal/keyframes" not in stack.members:
+        raise ValueError(
+            f"{stack.info.name} is an image model without temporal layers; train some with `latentloom animate`"
+        )
+    if asked.needs_start_frame and "temporal/prediction" not in stack.members:
+        raise ValueError(
+            f"{stack.info.name} has no prediction layers, which --start-frame, --rollouts and --steer need; train them"
+            " with `latentloom train prediction`"
+        )
+    if asked.passes and "temporal/interpolation" not in stack.members:
+        raise ValueError(
+            f"{stack.info.name} has no interpolation layers, which --interpolate needs; train them with"
+            " `latentloom train interpolation`"
+        )
+
+
+def _usual_fps(stack: Stack, passes: int) -> float:
+    stage = stack.info.stages.get("interpolation")
+    return stack.info.fps if not passes or stage is None else stage.fps[-1]
+
+
+def _given_defaults(stack: Stack, stage: str) -> dict[str, Any]:
+    known = stack.info.stages.get(stage)
+    if known is None:
+        return {}
+    return {"context_noise": known.context_noise, "context_guidance_scale": known.context_guidance_scale}
+
+
+def _settings(request: CascadeRequest, asked: Asked) -> dict[str, Any]:
+    """What the bits depend on beside request, seed, stack and machine: for the receipt."""
+    start = None if asked.start_frame is None else digest_of(asked.start_frame)
+    cascade = {name: value for name, value in asdict(request).items() if name != "clip"}
+    return {**cascade, "start_frame": start or ("text" if asked.needs_start_frame else None)}
