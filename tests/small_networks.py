@@ -1,11 +1,14 @@
 """Stock networks small enough for tests: mixed levels with and without attention, widths not all multiples of 32."""
 
+from typing import TypeVar
+
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from torch import Tensor
+from torch import Tensor, nn
 
 from latentloom.align import Aligned, TemporalLayers, attach
 from latentloom.layers.layer_set import LayerSet
+from latentloom.models.upsampler import PixelUpsampler
 
 TEXT_WIDTH = 24
 
@@ -40,13 +43,22 @@ def small_vae(seed: int = 0) -> AutoencoderKL:
     return vae.eval().requires_grad_(False)
 
 
-def awake(layers: TemporalLayers, seed: int = 1) -> TemporalLayers:
+Network = TypeVar("Network", bound=nn.Module)
+
+
+def awake(network: Network, seed: int = 1) -> Network:
     """Layers as after training: the zero-initialised ends, and alphas, are random."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in layers.parameters():
+        for parameter in network.parameters():
             parameter.add_(0.2 * torch.randn(parameter.shape, generator=generator))
-    return layers
+    return network
+
+
+def small_upsampler(factor: int = 2) -> PixelUpsampler:
+    """Two levels; frozen, in eval mode."""
+    torch.manual_seed(0)
+    return awake(PixelUpsampler(factor, (8, 16), groups=2)).eval().requires_grad_(False)
 
 
 def awake_video(layer_set: LayerSet | None = None, seed: int = 0) -> Aligned:

@@ -25,12 +25,13 @@ class TemporalResBlockSpec:
 
     Attributes:
         dropout: in [0, 1), before the second convolution.
-        statistics: the norms run over t, h, w of a ``"clip"`` (paper), or over h, w of each ``"frame"``, which lets
-            frames depend on a few neighbours only: clips can then pass in chunks, and any length looks like any other.
+        statistics: the norms run over t, h, w of a ``"clip"`` (paper); over h, w of each ``"frame"``, which lets frames
+            depend on a few neighbours only: clips can then pass in chunks, and any length looks like any other; or over
+            the channels of each ``"position"`` alone, which lets pictures be cut into tiles too.
     """
 
     dropout: float = 0.0
-    statistics: Literal["clip", "frame"] = "clip"
+    statistics: Literal["clip", "frame", "position"] = "clip"
 
     def build(
         self, channels: int, num_groups: int, time_width: int | None, context: tuple[int, int] | None = None
@@ -85,8 +86,8 @@ class TemporalResBlock(nn.Module):
         context: tuple[int, int] | None,
     ) -> None:
         super().__init__()
-        self.per_frame = spec.statistics == "frame"
-        self.halo = 2 if self.per_frame else None
+        self.statistics = spec.statistics
+        self.halo = None if spec.statistics == "clip" else 2
         self.norm1 = nn.GroupNorm(num_groups, channels)
         self.conv1 = time_conv(channels)
         self.time = None if time_width is None else nn.Linear(time_width, channels)
@@ -125,10 +126,15 @@ class TemporalResBlock(nn.Module):
         return (frames + change.transpose(1, 2)).reshape(z.shape)
 
     def _normed(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
-        """``b c t n`` normalised over clips or frames."""
-        if not self.per_frame:
+        """``b c t n`` normalised over clips, frames or positions."""
+        if self.statistics == "clip":
             return norm(x)
-        return norm(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, x.shape[2])).transpose(1, 2)
+        if self.statistics == "frame":
+            return norm(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, x.shape[2])).transpose(1, 2)
+        groups = x.unflatten(1, (norm.num_groups, -1))
+        centred = groups - groups.mean(2, keepdim=True)
+        normed = (centred * (centred.square().mean(2, keepdim=True) + norm.eps).rsqrt()).flatten(1, 2)
+        return normed * norm.weight[:, None, None] + norm.bias[:, None, None]
 
     def _time_bias(self, time_embedding: Tensor, clip: Clip) -> Tensor:
         assert self.time is not None

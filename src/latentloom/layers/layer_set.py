@@ -78,6 +78,11 @@ class LayerSet:
         attention = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=feed_forward, position=1, text=False)
         return cls(res_block=TemporalResBlockSpec(), transformer=attention, numbers=(FPS,))
 
+    @classmethod
+    def upsampler(cls) -> "LayerSet":
+        """Convolutions only, norms per position: frames of any size in tiles."""
+        return cls(res_block=TemporalResBlockSpec(statistics="position"))
+
     def with_context(self) -> "LayerSet":
         """The same with given frames, their noise level, and ego motion: for prediction and interpolation."""
         return replace(self, numbers=(*self.numbers, *CONTEXT_NUMBERS, *EGO_NUMBERS), context=ContextSpec())

@@ -12,6 +12,7 @@ from latentloom.training.image import ImageTraining
 from latentloom.training.loop import LoopConfig
 from latentloom.training.optimizer import OptimizerConfig
 from latentloom.training.temporal import GivenFrames, TemporalTraining
+from latentloom.training.upsampler import UpsamplerTraining
 
 AUTOENCODER = AutoencoderSpec(widths=(32, 64, 128, 128))
 
@@ -75,6 +76,14 @@ def decoder() -> DecoderTraining:
         loop=LoopConfig(steps=1000, batch_size=2, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
         optimizer=OptimizerConfig(muon_learning_rate=0.01),
         adversarial_start=500,
+    )
+
+
+def upsampler() -> UpsamplerTraining:
+    """128x256 to 512x1024 pixels, on patches of 128x128."""
+    return UpsamplerTraining(
+        loop=LoopConfig(steps=2000, batch_size=8, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
+        optimizer=OptimizerConfig(muon_learning_rate=0.01),
     )
 
 

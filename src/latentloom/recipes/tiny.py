@@ -9,6 +9,7 @@ from latentloom.training.decoder import DecoderTraining
 from latentloom.training.image import ImageTraining
 from latentloom.training.loop import LoopConfig
 from latentloom.training.temporal import GivenFrames, TemporalTraining
+from latentloom.training.upsampler import UpsamplerTraining
 
 
 def _loop(steps: int, seed: int) -> LoopConfig:
@@ -24,6 +25,13 @@ def autoencoder(*, steps: int = 4, seed: int = 0) -> AutoencoderTraining:
 def decoder(*, steps: int = 4, seed: int = 0) -> DecoderTraining:
     """Clips of four 32x32 crops, the discriminator from the third step on."""
     return DecoderTraining(loop=_loop(steps, seed), num_frames=4, fps=8.0, crop=(32, 32), adversarial_start=2)
+
+
+def upsampler(*, steps: int = 4, seed: int = 0) -> UpsamplerTraining:
+    """Factor 2, patches of 16x16 pixels."""
+    return UpsamplerTraining(
+        loop=_loop(steps, seed), factor=2, widths=(8, 8), groups=2, patch=(16, 16), num_frames=4, fps=8.0
+    )
 
 
 def image(*, steps: int = 4, seed: int = 0) -> ImageTraining:

@@ -1,0 +1,176 @@
+"""The last stage: frames made larger, in portions of a few frames and tiles, without seams (paper, Sec. 3.4).
+
+Portions share frames: those already made are known to the next one, as in a rollout, so texture goes on. Tiles are cut
+at each evaluation of the network, with as much around them as it looks at: the result is that of the whole frame.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from jaxtyping import UInt8
+from torch import Tensor
+
+from latentloom.align import TemporalLayers, attach
+from latentloom.diffusion.known_frames import KnownFrames
+from latentloom.diffusion.objective import add_noise
+from latentloom.diffusion.sampler import clip_noise, denoise
+from latentloom.diffusion.schedule import NoiseSchedule
+from latentloom.models.upsampler import PixelUpsampler, Upsampling, from_cells, to_cells
+from latentloom.seeds import generator_of
+from latentloom.shapes import from_pixels, to_pixels
+from latentloom.stages.journal import Remember, make_anew
+from latentloom.stages.request import MAX_STEPS, check_count, check_number
+
+UPSAMPLING = 4  # the stream of random numbers of this stage, beside the user's seed
+
+
+@dataclass(frozen=True, kw_only=True)
+class UpsamplingRequest:
+    """How frames are made larger.
+
+    Attributes:
+        num_inference_steps: denoising steps, 1 to 1000.
+        noise_level: diffusion step of the noise put on the small frames, 0 to 999: more hides faults and invents more.
+        portion: frames per call; ``overlap`` of them were made by the call before.
+        tile: height and width of a tile in small pixels; None takes the frame whole.
+
+    Raises:
+        ValueError: a value out of range, or an overlap that leaves nothing to make.
+    """
+
+    num_inference_steps: int = 10
+    noise_level: int = 20
+    portion: int = 8
+    overlap: int = 2
+    tile: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_count("num_inference_steps", self.num_inference_steps, MAX_STEPS)
+        check_number("noise_level", self.noise_level, 0, 999)
+        check_count("portion", self.portion, 1024)
+        check_number("overlap", self.overlap, 0, self.portion - 1)
+        for side in self.tile or ():
+            check_count("tile", side, 1 << 16)
+
+
+def upsample_frames(
+    upsampler: PixelUpsampler,
+    layers: TemporalLayers | None,
+    scheduler: Any,
+    frames: Iterable[UInt8[Tensor, "h w 3"]],
+    request: UpsamplingRequest,
+    *,
+    seed: int = 0,
+    remember: Remember = make_anew,
+) -> Iterator[UInt8[Tensor, "H W 3"]]:
+    """The frames, ``factor`` times larger, as they are made; memory is that of a portion.
+
+    Args:
+        layers: temporal layers of the upsampler; None makes each frame for itself.
+        scheduler: of the noise schedule it was trained with (``noise_scheduler()``).
+        frames: in order; all of one size, both sides multiples of ``upsampler.alignment``.
+        remember: called with ("upsampling", i, make) for portion i (``journal``).
+
+    Raises:
+        ValueError: frames of a size the network cannot take.
+    """
+    video = None if layers is None else attach(upsampler.unet, layers)
+    predict = partial(upsampler.predict, video=video)
+    if request.tile is not None:
+        predict = tiled(predict, request.tile, upsampler.reach, upsampler.alignment)
+    overlap = request.overlap if layers is not None else 0  # frames that do not meet need no frame in common
+    before: Tensor | None = None
+    try:
+        for index, part in enumerate(_portions(frames, request.portion, overlap)):
+            _check_size(part, upsampler)
+            generator = generator_of(seed, UPSAMPLING, index)
+            make = partial(_upsampled, upsampler, predict, scheduler, part, before, request, generator)
+            made = remember("upsampling", index, make)
+            yield from made if before is None else made[overlap:]
+            before = made[len(made) - overlap :] if overlap else None
+    finally:
+        if video is not None:
+            video.detach()
+
+
+@torch.no_grad()
+def _upsampled(
+    upsampler: PixelUpsampler,
+    predict: Upsampling,
+    scheduler: Any,
+    frames: UInt8[Tensor, "t h w 3"],
+    before: UInt8[Tensor, "o H W 3"] | None,
+    request: UpsamplingRequest,
+    generator: torch.Generator,
+) -> UInt8[Tensor, "t H W 3"]:
+    device, dtype, factor = upsampler.device, upsampler.dtype, upsampler.factor
+    small = from_pixels(frames)[None].to(device, dtype)
+    levels = torch.tensor([request.noise_level], device=device)
+    if request.noise_level:
+        noise = clip_noise(tuple(small.shape), generator, device, dtype)
+        small = add_noise(small, noise, levels, NoiseSchedule.from_scheduler(scheduler))
+    shape = (1, len(frames), 3 * factor**2, *small.shape[3:])
+    noise = clip_noise(shape, generator, device, dtype)
+
+    def bound(cells: Tensor, timestep: Tensor, /) -> Tensor:
+        return predict(cells, timestep, small, levels)
+
+    known = None if before is None else _known(before, len(frames), factor, noise)
+    shown = bound if known is None else known.keeping(bound, noise, scheduler)
+    cells = denoise(shown, noise, scheduler, request.num_inference_steps)
+    large = to_pixels(from_cells(cells, factor)[0]).cpu()
+    return large if before is None else torch.cat([before, large[len(before) :]])
+
+
+def _known(before: Tensor, num_frames: int, factor: int, like: Tensor) -> KnownFrames:
+    cells = to_cells(from_pixels(before)[None].to(like), factor)
+    latents = torch.zeros_like(like)
+    latents[:, : len(before)] = cells
+    mask = like.new_zeros(1, num_frames, 1, 1, 1)
+    mask[:, : len(before)] = 1
+    return KnownFrames(latents=latents, mask=mask)
+
+
+def tiled(predict: Upsampling, tile: tuple[int, int], reach: int, alignment: int) -> Upsampling:
+    """``predict`` by tiles of about ``tile`` small pixels, each seen with ``reach`` pixels around it."""
+    rows, columns = (max(alignment, side // alignment * alignment) for side in tile)
+
+    def by_tiles(cells: Tensor, timestep: Tensor, small: Tensor, levels: Tensor) -> Tensor:
+        result = torch.empty_like(cells)
+        height, width = cells.shape[3:]
+        for top in range(0, height, rows):
+            for left in range(0, width, columns):
+                bottom, right = min(top + rows, height), min(left + columns, width)
+                up, start = max(0, top - reach), max(0, left - reach)
+                seen = slice(up, min(bottom + reach, height)), slice(start, min(right + reach, width))
+                made = predict(cells[..., seen[0], seen[1]], timestep, small[..., seen[0], seen[1]], levels)
+                inner = made[..., top - up : bottom - up, left - start : right - start]
+                result[..., top:bottom, left:right] = inner
+        return result
+
+    return by_tiles
+
+
+def _portions(frames: Iterable[Tensor], size: int, overlap: int) -> Iterator[Tensor]:
+    """Runs of at most ``size`` frames, each beginning with the last ``overlap`` of the one before."""
+    held: list[Tensor] = []
+    fresh = 0
+    for frame in frames:
+        held.append(frame)
+        fresh += 1
+        if len(held) == size:
+            yield torch.stack(held)
+            held, fresh = held[size - overlap :], 0
+    if fresh:
+        yield torch.stack(held)
+
+
+def _check_size(frames: Tensor, upsampler: PixelUpsampler) -> None:
+    step = upsampler.alignment
+    if any(side % step for side in frames.shape[1:3]):
+        raise ValueError(
+            f"frames of {frames.shape[1]}x{frames.shape[2]}: both sides must be multiples of {step} pixels"
+        )

@@ -1,0 +1,83 @@
+import pytest
+import torch
+from tests.small_networks import awake, small_upsampler
+
+from latentloom.align import TemporalLayers, attach
+from latentloom.layers.layer_set import LayerSet
+from latentloom.models.upsampler import LocalGroupNorm, PixelUpsampler, from_cells, shrunk, to_cells
+
+
+@pytest.mark.parametrize("factor", [2, 4])
+def test_cells_hold_the_large_frame_on_the_small_grid(factor):
+    large = torch.randn(2, 3, 3, 8, 16)
+    cells = to_cells(large, factor)
+    assert cells.shape == (2, 3, 3 * factor**2, 8 // factor, 16 // factor)
+    assert torch.equal(from_cells(cells, factor), large)
+    means = cells.unflatten(2, (3, factor**2)).mean(3)
+    torch.testing.assert_close(shrunk(large, factor), means)
+
+
+def test_a_local_norm_looks_at_channels_only():
+    norm, x = LocalGroupNorm(2, 8, eps=1e-12), torch.randn(2, 8, 5, 6)
+    moved = x.clone()
+    moved[:, :, 0, 0] += torch.randn(8)
+    same = (norm(x) == norm(moved)).all(1)
+    assert not same[:, 0, 0].any() and same.flatten(1)[:, 1:].all()
+    groups = norm(x).unflatten(1, (2, 4))
+    torch.testing.assert_close(groups.mean(2), torch.zeros(2, 2, 5, 6), atol=1e-5, rtol=0)
+    torch.testing.assert_close(groups.square().mean(2), torch.ones(2, 2, 5, 6), atol=1e-3, rtol=0)
+
+
+@pytest.mark.parametrize(("widths", "layers"), [((8,), 1), ((8, 16), 1), ((8, 8, 16), 1), ((8, 8), 2)])
+def test_the_reach_is_how_far_the_network_looks_and_not_much_more(widths, layers):
+    network = awake(PixelUpsampler(2, widths, layers, 2))
+    side = 2 * (network.reach // network.alignment * network.alignment) + 16 * network.alignment
+    cells, small = torch.randn(1, 1, 12, 8, side), torch.randn(1, 1, 3, 8, side)
+    moved = cells.clone()
+    moved[..., side // 2] += 3
+    answers = [network.predict(x, torch.tensor(500), small, torch.zeros(1)) for x in (cells, moved)]
+    changed = (answers[0] - answers[1]).abs().amax(dim=(0, 1, 2, 3)) > 1e-6
+    places = changed.nonzero().flatten()
+    seen = max(side // 2 - int(places.min()), int(places.max()) - side // 2)
+    assert 0.4 * network.reach < seen <= network.reach
+
+
+def test_frames_are_made_alone_without_layers_and_together_with_them():
+    network = small_upsampler()
+    layers = awake(TemporalLayers.for_network(network.unet, LayerSet.upsampler()))
+    cells, small, level = torch.randn(1, 4, 12, 4, 6), torch.randn(1, 4, 3, 4, 6), torch.zeros(1)
+    moved = cells.clone()
+    moved[:, 1] += 1
+    times = torch.tensor(300)
+    alone = [network.predict(x, times, small, level) for x in (cells, moved)]
+    assert [torch.equal(alone[0][:, i], alone[1][:, i]) for i in range(4)] == [True, False, True, True]
+    video = attach(network.unet, layers)
+    together = [network.predict(x, times, small, level, video) for x in (cells, moved)]
+    assert not any(torch.equal(together[0][:, i], together[1][:, i]) for i in range(4))
+    video.detach()
+
+
+def test_the_small_frame_its_level_and_the_time_matter():
+    network = small_upsampler()
+    cells, small = torch.randn(1, 1, 12, 4, 6), torch.randn(1, 1, 3, 4, 6)
+    plain = network.predict(cells, torch.tensor(300), small, torch.zeros(1))
+    for other in (
+        network.predict(cells, torch.tensor(300), small + 1, torch.zeros(1)),
+        network.predict(cells, torch.tensor(300), small, torch.full((1,), 200.0)),
+        network.predict(cells, torch.tensor(700), small, torch.zeros(1)),
+    ):
+        assert not torch.allclose(other, plain, atol=1e-4)
+
+
+def test_saved_and_loaded_it_is_the_same(tmp_path):
+    network = small_upsampler()
+    network.save_pretrained(tmp_path)
+    again = PixelUpsampler.from_pretrained(tmp_path)
+    arguments = (torch.randn(1, 2, 12, 4, 6), torch.tensor(300), torch.randn(1, 2, 3, 4, 6), torch.zeros(1))
+    assert torch.equal(again.predict(*arguments), network.predict(*arguments))
+    assert again.factor == 2
+
+
+def test_another_factor_is_refused():
+    with pytest.raises(ValueError, match="factor is 3"):
+        PixelUpsampler(3)
