@@ -25,10 +25,26 @@ from latentloom.files import digest_of, printable, whole_folder
 from latentloom.models import loading
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.untrusted import PICKLES, num_values, safetensors_header
+from latentloom.models.upsampler import PixelUpsampler
 from latentloom.receipt import library_version
-from latentloom.stack_folder import DECODER, IMAGE_MEMBERS, TEMPORAL, StackFolder, StackInfo, files_of, member_names
+from latentloom.stack_folder import (
+    DECODER,
+    IMAGE_MEMBERS,
+    TEMPORAL,
+    UPSAMPLER,
+    UPSAMPLER_LAYERS,
+    StackFolder,
+    StackInfo,
+    files_of,
+    member_names,
+)
 
-NETWORK_LOADERS = {"unet": loading.load_unet, "vae": loading.load_vae, "text_encoder": loading.load_text_encoder}
+NETWORK_LOADERS = {
+    "unet": loading.load_unet,
+    "vae": loading.load_vae,
+    "text_encoder": loading.load_text_encoder,
+    UPSAMPLER: loading.load_upsampler,
+}
 OTHER_LOADERS = {"tokenizer": loading.load_tokenizer, "scheduler": loading.load_scheduler}
 
 
@@ -53,10 +69,12 @@ class Stack:
         scheduler: SchedulerMixin | None = None,
         temporal: Mapping[str, TemporalLayers] | None = None,
         decoder_temporal: TemporalLayers | None = None,
+        upsampler: PixelUpsampler | None = None,
+        upsampler_temporal: TemporalLayers | None = None,
     ) -> None:
         """A stack of members at hand; ``temporal`` maps a layer set's name (``"keyframes"``) to its layers."""
         given = {"unet": unet, "vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "scheduler": scheduler}
-        given |= {DECODER: decoder_temporal}
+        given |= {DECODER: decoder_temporal, UPSAMPLER: upsampler, UPSAMPLER_LAYERS: upsampler_temporal}
         given |= {f"{TEMPORAL}/{name}": layers for name, layers in (temporal or {}).items()}
         self.info = info
         self.folder: Path | None = None
@@ -137,6 +155,16 @@ class Stack:
     def autoencoder(self) -> VideoAutoencoder:
         """The autoencoder for video, with the temporal layers of its decoder where the stack has them."""
         return VideoAutoencoder(self.vae, self._member(DECODER) if DECODER in self.members else None)
+
+    @property
+    def upsampler(self) -> PixelUpsampler:
+        """The pixel upsampler. Raises ``ValueError`` where the stack has none."""
+        return self._member(UPSAMPLER)
+
+    @property
+    def upsampler_layers(self) -> TemporalLayers | None:
+        """The temporal layers of the upsampler, None where it makes each frame for itself."""
+        return self._member(UPSAMPLER_LAYERS) if UPSAMPLER_LAYERS in self.members else None
 
     @property
     def execution_device(self) -> torch.device:

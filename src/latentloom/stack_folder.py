@@ -4,6 +4,7 @@ which take seconds, so that a stack that is not there or not whole is refused at
     unet/ vae/ text_encoder/ tokenizer/ scheduler/    what stock ``StableDiffusionPipeline`` loads
     temporal/<set>/                                   temporal layers of the UNet
     decoder_temporal/                                 those of the autoencoder's decoder
+    upsampler/ upsampler_temporal/                    the pixel upsampler and its temporal layers
     stack.json                                        defaults, and every file with its checksum
 
 Not here: the members themselves (``stack``, ``models.loading``).
@@ -21,6 +22,8 @@ from latentloom.stages.request import ClipRequest, check_prompt
 ASSETS = Path(__file__).parent / "assets"
 TEMPORAL = "temporal"
 DECODER = "decoder_temporal"
+UPSAMPLER, UPSAMPLER_LAYERS = "upsampler", "upsampler_temporal"
+OPTIONAL = (DECODER, UPSAMPLER, UPSAMPLER_LAYERS)
 _NETWORK = ("config.json", "diffusion_pytorch_model.safetensors")
 IMAGE_MEMBERS = {  # and the files without which each cannot be loaded
     "unet": _NETWORK,
@@ -158,10 +161,10 @@ class StackFolder:
 
 
 def member_names(folder: Path) -> tuple[str, ...]:
-    """The members a folder should have, and the temporal layers it has."""
+    """The members a folder should have, and the further ones it has."""
     sets = sorted(path for path in (folder / TEMPORAL).glob("*") if path.is_dir())
-    decoder = (DECODER,) if (folder / DECODER).is_dir() else ()
-    return (*IMAGE_MEMBERS, *decoder, *(f"{TEMPORAL}/{path.name}" for path in sets))
+    further = tuple(name for name in OPTIONAL if (folder / name).is_dir())
+    return (*IMAGE_MEMBERS, *further, *(f"{TEMPORAL}/{path.name}" for path in sets))
 
 
 def files_of(folder: Path, members: Iterable[str]) -> list[str]:

@@ -116,6 +116,29 @@ def test_a_decoder_with_temporal_layers_joins_the_stack_and_decodes(latentloom, 
     assert "decoder_temporal" in latentloom("inspect", tmp_path / "run" / "stack").out
 
 
+def test_an_upsampler_and_its_layers_join_the_stack_and_enlarge(latentloom, chain, dataset, tmp_path):
+    first, then = tmp_path / "image", tmp_path / "video"
+    words = ("train", "upsampler", dataset, *TINY, "--steps", 2)
+    assert "has no upsampler" in refusal(
+        latentloom(*words, "--stack", chain / "temporal" / "stack", "-o", then, "--temporal")
+    )
+    assert latentloom(*words, "--stack", chain / "temporal" / "stack", "-o", first).code == 0
+    result = latentloom(*words, "--stack", first / "stack", "-o", then, "--temporal", "--fps", 6)
+    assert result.code == 0, result.err
+    made = Stack.load(then / "stack")
+    assert {"upsampler", "upsampler_temporal"} <= set(made.members)
+    assert Stack.load(first / "stack").upsampler_layers is None and made.upsampler_layers is not None
+    spatial = [(run / "stack" / "upsampler" / WEIGHTS).read_bytes() for run in (first, then)]
+    assert spatial[0] == spatial[1]
+    words = ("generate", then / "stack", "a road", "--steps", 2, "--dtype", "fp32", "--frames", 11)
+    result = latentloom(*words, "-o", tmp_path / "out.mp4", "--upsample")
+    assert result.code == 0, result.err
+    assert tuple(read_video(tmp_path / "out.mp4").frames.shape) == (11, 64, 128, 3)
+    assert "has no upsampler" in refusal(
+        latentloom("generate", chain / "temporal" / "stack", "a road", "-o", tmp_path / "no.mp4", "--upsample")
+    )
+
+
 def test_interpolation_of_clips_that_do_not_end_on_given_frames_is_refused(latentloom, chain, dataset, tmp_path):
     words = ("train", "interpolation", dataset, "--stack", chain / "temporal" / "stack", "-o", tmp_path / "run", *TINY)
     assert "interpolation needs 4 n + 1 frames" in refusal(latentloom(*words, "--frames", 6))

@@ -95,17 +95,21 @@ def write_video_files(
     *,
     seed: int,
     fps: float,
+    enlarge: Callable[[Iterator[Tensor]], Iterator[Tensor]] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
     """Decode pieces of latents as they come into the video; then the sheet and, last, the receipt.
 
     Existing files are replaced: whoever calls has asked (``check_outputs``). An old receipt goes first: it never lies
-    beside a new video. ``settings`` are what the receipt says beside request and seed.
+    beside a new video. ``enlarge`` takes the decoded frames and gives those of the video; ``settings`` are what the
+    receipt says beside request and seed.
     """
     files.receipt.unlink(missing_ok=True)
     kept, sheet = list[Tensor](), _SheetFrames()
     watched = (kept.append(piece.float().cpu()) or piece for piece in latents) if files.latents else latents
-    write_video(map(sheet.seen, stream_frames(stack.autoencoder, watched)), files.video, fps, force=True)
+    frames = stream_frames(stack.autoencoder, watched)
+    frames = frames if enlarge is None else enlarge(frames)
+    write_video(map(sheet.seen, frames), files.video, fps, force=True)
     if files.latents is not None:
         save_tensors(files.latents, {"latents": torch.cat(kept, 1).contiguous()})
     write_sheet(torch.stack(sheet.frames), files.sheet)

@@ -34,6 +34,7 @@ def generate(
     start_frame: Annotated[Path | None, typer.Option(help="A picture to go on from.")] = None,
     rollouts: Annotated[int, typer.Option(help="Futures of one start frame: OUT-1.mp4, OUT-2.mp4, ...")] = 1,
     steer: Annotated[str | None, typer.Option(help="A drive to follow, such as left:2s,straight:3s.")] = None,
+    upsample: Annotated[bool, typer.Option("--upsample", help="Larger frames, by the stack's upsampler.")] = False,
     size: Size = None,
     seed: Seed = 0,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.", show_default="the stack's")] = None,
@@ -65,10 +66,11 @@ def generate(
     from latentloom.stack_folder import StackFolder
 
     folder = StackFolder.open(stack)  # refused before anything that takes seconds is imported
-    from latentloom.cli.generation import Asked, make_videos
+    from latentloom.cli.generation import Asked, UpsamplingRequest, make_videos
 
     asked = Asked(prompt=prompt, changes=wanted, frames=frames, seconds=seconds, fps=fps, seed=seed)
     asked = replace(asked, passes=interpolate, start_frame=start_frame, rollouts=rollouts, steer=steer)
+    asked = replace(asked, upsampling=UpsamplingRequest() if upsample else None)
     make_videos(folder, asked, outputs, dtype=dtype, save_latents=save_latents)
 
 

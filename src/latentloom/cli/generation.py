@@ -4,8 +4,10 @@ Imported by the commands when they run: it imports torch and diffusers.
 """
 
 import math
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +20,21 @@ from latentloom.cli.progress import Advance, progress
 from latentloom.cli.tables import print_table
 from latentloom.data.video import read_image
 from latentloom.diffusion.sampler import num_evaluations
+from latentloom.diffusion.schedule import noise_scheduler
 from latentloom.files import digest_of
 from latentloom.precision import preferred_dtype
 from latentloom.receipt import environment
 from latentloom.shapes import from_pixels
 from latentloom.stack import Stack
-from latentloom.stack_folder import StackFolder
+from latentloom.stack_folder import UPSAMPLER, StackFolder
 from latentloom.stages.cascade import CascadeRequest, generate_latents
 from latentloom.stages.interpolation import FACTOR
-from latentloom.stages.journal import Journal, make_anew
+from latentloom.stages.journal import Journal, Remember, make_anew
 from latentloom.stages.request import ClipRequest, seeded_generator
 from latentloom.stages.sampling import size_factor
 from latentloom.stages.start_frame import generate_start_frame
 from latentloom.stages.steering import steering_of
+from latentloom.stages.upsampling import UpsamplingRequest, upsample_frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +50,7 @@ class Asked:
     start_frame: Path | None = None
     rollouts: int = 1
     steer: str | None = None
+    upsampling: UpsamplingRequest | None = None
     seed: int = 0
 
     @property
@@ -124,6 +129,7 @@ def make_video(stack: Stack, request: CascadeRequest, files: ClipFiles, asked: A
     """One video to its files; what is finished of a long one is kept in a journal until the receipt is written."""
     settings = _settings(request, asked)
     windows = request.num_windows(from_frame=start is not None)
+    long = windows > 1 or asked.upsampling is not None
     begun = {
         "request": asdict(request.clip),
         "seed": asked.seed,
@@ -131,7 +137,7 @@ def make_video(stack: Stack, request: CascadeRequest, files: ClipFiles, asked: A
         "stack": dict(stack.checksums),
         "environment": environment(stack.dtype, stack.device),
     }
-    journal = Journal.opened(files.video.with_suffix(".journal"), begun) if windows > 1 else nullcontext()
+    journal = Journal.opened(files.video.with_suffix(".journal"), begun) if long else nullcontext()
     with journal as kept, progress("sampling") as advance:
         remember = make_anew if kept is None else kept.remember
         shown = _Shown(advance, windows, num_evaluations(stack.scheduler, request.clip.num_inference_steps))
@@ -144,7 +150,31 @@ def make_video(stack: Stack, request: CascadeRequest, files: ClipFiles, asked: A
             callback_on_step_end=shown.step,
         )
         latents = (part.to(stack.device) for piece in pieces for part in piece.split(DECODED_AT_ONCE, 1))
-        write_video_files(stack, request.clip, latents, files, seed=asked.seed, fps=_fps(request), settings=settings)
+        write_video_files(
+            stack,
+            request.clip,
+            latents,
+            files,
+            seed=asked.seed,
+            fps=_fps(request),
+            enlarge=_enlarging(stack, asked, remember),
+            settings=settings,
+        )
+
+
+def _enlarging(stack: Stack, asked: Asked, remember: Remember) -> Callable[[Iterator[Tensor]], Iterator[Tensor]] | None:
+    """The upsampler on a stream of frames; None where none was asked for."""
+    if asked.upsampling is None:
+        return None
+    return partial(
+        upsample_frames,
+        stack.upsampler,
+        stack.upsampler_layers,
+        noise_scheduler(),
+        request=asked.upsampling,
+        seed=asked.seed,
+        remember=remember,
+    )
 
 
 class _Shown:
@@ -185,7 +215,7 @@ def print_plan(stack: Stack, request: CascadeRequest, asked: Asked, files: list[
     sampling = f"{evaluations} evaluations of {branches * clip.num_frames} frames, seed {asked.seed}"
     rows = [
         ("prompt", clip.prompt or "(none)"),
-        ("clip", f"{request.num_frames} frames of {clip.height}x{clip.width}, {_fps(request):g} a second"),
+        ("clip", _clip_in_words(stack, request, asked)),
         ("sampling", sampling if windows == 1 else f"{windows} windows, of key frames {sampling}"),
         ("guidance", f"{clip.guidance_scale:g}, temporal strength {clip.temporal_strength:g}"),
         ("stack", f"{stack.info.name}, {parameters / 1e6:.1f} M parameters"),
@@ -199,6 +229,12 @@ def print_plan(stack: Stack, request: CascadeRequest, asked: Asked, files: list[
         rows.insert(4, ("context", f"guidance {clip.context_guidance_scale:g}, noise {clip.context_noise}"))
         rows.insert(5, ("futures", str(len(files))))
     print_table(("", ""), rows)
+
+
+def _clip_in_words(stack: Stack, request: CascadeRequest, asked: Asked) -> str:
+    clip = request.clip
+    larger = "" if asked.upsampling is None else f", then {stack.upsampler.factor} times larger"
+    return f"{request.num_frames} frames of {clip.height}x{clip.width}, {_fps(request):g} a second{larger}"
 
 
 def _fps(request: CascadeRequest) -> float:
@@ -215,6 +251,10 @@ def _check_members(stack: Stack, asked: Asked) -> None:
         raise ValueError(
             f"{stack.info.name} has no prediction layers, which --start-frame, --rollouts and --steer need; train them"
             " with `latentloom train prediction`"
+        )
+    if asked.upsampling is not None and UPSAMPLER not in stack.members:
+        raise ValueError(
+            f"{stack.info.name} has no upsampler, which --upsample needs; train one with `latentloom train upsampler`"
         )
     if asked.passes and "temporal/interpolation" not in stack.members:
         raise ValueError(
@@ -239,4 +279,6 @@ def _settings(request: CascadeRequest, asked: Asked) -> dict[str, Any]:
     """What the bits depend on beside request, seed, stack and machine: for the receipt."""
     start = None if asked.start_frame is None else digest_of(asked.start_frame)
     cascade = {name: value for name, value in asdict(request).items() if name != "clip"}
-    return {**cascade, "start_frame": start or ("text" if asked.needs_start_frame else None)}
+    upsampling = None if asked.upsampling is None else asdict(asked.upsampling)
+    start = start or ("text" if asked.needs_start_frame else None)
+    return {**cascade, "start_frame": start, "upsampling": upsampling}

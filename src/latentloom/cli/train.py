@@ -167,6 +167,32 @@ def decoder(
         training_runs.run_decoder(config, dataset, output, stack)
 
 
+@app.command("upsampler")
+@takes_training_options
+def upsampler(
+    dataset: DatasetFolder,
+    output: Run,
+    options: TrainingOptions,
+    stack: Model,
+    temporal: Annotated[
+        bool, typer.Option("--temporal", help="Temporal layers on the stack's upsampler, which stays as it is.")
+    ] = False,
+    factor: Annotated[int | None, typer.Option(help="2 or 4, of a new one.", show_default="the recipe's")] = None,
+    frames: Frames = None,
+    fps: Fps = None,
+) -> None:
+    """Train the pixel upsampler on frames of the large size, then, with --temporal, its temporal layers on clips.
+
+    Prepare the dataset at the large size, such as 512x1024."""
+    check_output_folder(output)
+    use_threads(options.threads)
+    from latentloom.cli import training_runs
+
+    config = training_runs.upsampler_config(options, factor=factor, num_frames=frames, fps=fps)
+    if not training_runs.shown(config, options):
+        training_runs.run_upsampler(config, dataset, output, stack, temporal=temporal)
+
+
 def _train_layers(
     stage: Literal["keyframes", "prediction", "interpolation"],
     dataset: Path,

@@ -28,7 +28,7 @@ from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
 from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving, tiny
 from latentloom.stack import Stack
-from latentloom.stack_folder import StackInfo, StageInfo
+from latentloom.stack_folder import UPSAMPLER, UPSAMPLER_LAYERS, StackInfo, StageInfo
 from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
@@ -36,9 +36,10 @@ from latentloom.training.decoder import DecoderTraining, train_decoder
 from latentloom.training.image import ImageTraining, fill_cache, train_image
 from latentloom.training.loop import Progress, Stopped
 from latentloom.training.temporal import TemporalTraining, train_temporal
+from latentloom.training.upsampler import UpsamplerTraining, train_upsampler
 
 TemporalStage = Literal["keyframes", "prediction", "interpolation"]
-Config = TypeVar("Config", AutoencoderTraining, DecoderTraining, ImageTraining, TemporalTraining)
+Config = TypeVar("Config", AutoencoderTraining, DecoderTraining, ImageTraining, TemporalTraining, UpsamplerTraining)
 GUIDANCE, SAMPLING_STEPS = 2.0, 25  # of stacks trained from nothing: what drive-small's trial found (docs/log.md)
 
 
@@ -121,9 +122,7 @@ def changed(config: Config, options: TrainingOptions) -> Config:
     )
 
 
-def shown(
-    config: AutoencoderTraining | DecoderTraining | ImageTraining | TemporalTraining, options: TrainingOptions
-) -> bool:
+def shown(config: Config, options: TrainingOptions) -> bool:
     """Print the settings where a dry run was asked for, and whether it was."""
     if options.dry_run:
         print(json.dumps(asdict(config), indent=2))
@@ -236,6 +235,34 @@ def run_decoder(config: DecoderTraining, dataset: Path, output: Path, source: st
         layers = train_decoder(config, layers, stack.vae, prepared, cache, output, report=report)
     info = replace(stack.info, name=output.resolve().name)
     save_once(stack.replace(info, decoder_temporal=layers), output / "stack")
+    print(f"done: {output / 'stack'}")
+
+
+def upsampler_config(options: TrainingOptions, **own: Any) -> UpsamplerTraining:
+    """The recipe's settings with the user's in their place; of ``own`` those that are not None."""
+    config = tiny.upsampler() if options.recipe is Recipe.TINY else driving.upsampler()
+    config = replace(config, **_given(own))
+    check_count("frames", config.num_frames, MAX_FRAMES)
+    return changed(config, options)
+
+
+def run_upsampler(config: UpsamplerTraining, dataset: Path, output: Path, source: str, *, temporal: bool) -> None:
+    """Train a stack's upsampler, its own further or a new one, or temporal layers on it; write RUN/stack.
+
+    Raises:
+        ValueError: temporal layers for a stack without an upsampler.
+    """
+    prepared, stack = Dataset.load(dataset), Stack.load(source)
+    known = stack.upsampler if UPSAMPLER in stack.members or temporal else None
+    layers = None
+    if temporal and known is not None:
+        torch.manual_seed(config.loop.seed)
+        layers = stack.upsampler_layers or TemporalLayers.for_network(known.unet, LayerSet.upsampler())
+    with training_progress("upsampler") as report:
+        trained = train_upsampler(config, prepared, output, upsampler=known, layers=layers, report=report)
+    info = replace(stack.info, name=output.resolve().name)
+    member = {UPSAMPLER_LAYERS if temporal else UPSAMPLER: trained}
+    save_once(stack.replace(info, **member), output / "stack")
     print(f"done: {output / 'stack'}")
 
 

@@ -20,6 +20,7 @@ from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerBase, 
 
 from latentloom.align import TemporalLayers
 from latentloom.models.untrusted import check_member_folder, printable, read_json, safetensors_header
+from latentloom.models.upsampler import PixelUpsampler
 
 Network = TypeVar("Network", bound=nn.Module)
 Result = TypeVar("Result")
@@ -61,6 +62,11 @@ def load_temporal(folder: Path, dtype: torch.dtype) -> TemporalLayers:
     check_weights(folder, DIFFUSERS_WEIGHTS)
     options = {"torch_dtype": dtype, "local_files_only": True}
     return _told(folder, lambda: TemporalLayers.from_pretrained(folder, **options)).eval()
+
+
+def load_upsampler(folder: Path, dtype: torch.dtype) -> PixelUpsampler:
+    """The pixel upsampler. Raises ``ValueError`` naming the file and what is wrong with it."""
+    return _load_network(PixelUpsampler, folder, dtype)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
