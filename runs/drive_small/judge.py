@@ -2,10 +2,10 @@
 
     python runs/drive_small/judge.py drive-small work/clips -o work/judged
 
-Expected: figures.json and four sheets in about five minutes of two cores, no GPU. `motion-*.png` has three rows a clip:
-with temporal layers, without (same noise), a held-out clip of the same caption. `nearest.png` has the nearest training
-frame beside each sample: memorisation is shown, not hidden. Motion is the mean absolute difference of neighbouring
-frames, generated over real, also with the real clips passed through the autoencoder (which drops noise).
+Expected: figures.json and five sheets in about seven minutes of two cores, no GPU. `motion-*.png` has three rows a
+clip: with temporal layers, without (same noise), a held-out clip of the same caption. `nearest.png` has the nearest
+training frame beside each sample: memorisation is shown, not hidden. Motion is the mean absolute difference of
+neighbouring frames, generated over real, also with the real clips passed through the autoencoder (which drops noise).
 """
 
 import argparse
@@ -27,7 +27,7 @@ from latentloom.stack import Stack
 from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import seeded_generator
 
-GROUPS = {"simulator": ("lake", "jungle"), "real": ("highway", "city_gif"), "world": ("world",)}
+GROUPS = {"simulator": ("lake", "jungle"), "highway": ("highway",), "city": ("city_gif",), "world": ("world",)}
 CLIPS = 3
 
 

@@ -1,10 +1,10 @@
 """From the shared footage to the embedded stack `drive-small`: every command, in order; the same command continues.
 
-    python runs/drive_small/train.py ../shared/data -o work/drive_small            # about three core-hours
+    python runs/drive_small/train.py ../shared/data -o work/drive_small            # about six core-hours
     python runs/drive_small/train.py ../shared/data -o work/twin --tiny            # the same path in minutes, of no use
 
 Hardware of the shipped weights: a two-core AMD EPYC (Zen 4, avx512_bf16), bf16, no GPU. Core-minutes: autoencoder 64,
-latents 13, image 70, temporal layers 40. Expected figures: docs/log.md and MODEL_CARD.md. The shipped weights took the
+latents 13, image 70, temporal layers 186. Expected figures: docs/log.md and MODEL_CARD.md. The shipped weights took the
 same steps, with one restart of the autoencoder's rate after step 1,600: what this makes is not bit-equal to them.
 The last step (`pack.py`) writes the folder that goes to src/latentloom/assets/drive_small.
 """

@@ -11,8 +11,9 @@ count.
 import argparse
 from pathlib import Path
 
+from latentloom.data.boxes import LABELS, save_boxes
 from latentloom.data.manifest import Caption, ClipRecord, DatasetWriter
-from latentloom.data.world import WorldClip, random_scene, render
+from latentloom.data.world import Box, WorldClip, random_scene, render
 
 SIZE = (128, 256)
 NUM_FRAMES, FPS = 40, 7.0
@@ -22,6 +23,8 @@ FIRST_SEED = 1000
 
 
 def add_scene(writer: DatasetWriter, number: int, clip: WorldClip) -> ClipRecord:
+    rows = [[[*_corners(box), LABELS.index(box.label)] for box in frame] for frame in clip.boxes]
+    save_boxes(writer.root, f"world_{number:04d}", rows)
     return writer.add(
         f"world_{number:04d}",
         clip.frames,
@@ -39,6 +42,10 @@ def add_scene(writer: DatasetWriter, number: int, clip: WorldClip) -> ClipRecord
         licence="Apache-2.0 (rendered by this project)",
         split="val" if number % HELD_OUT == HELD_OUT - 1 else "train",
     )
+
+
+def _corners(box: Box) -> tuple[float, float, float, float]:
+    return box.x0, box.y0, box.x1, box.y1
 
 
 def main() -> None:

@@ -32,6 +32,7 @@ def generate(
     fps: Annotated[float | None, typer.Option(help="Frames per second.", show_default="the stack's")] = None,
     interpolate: Annotated[int, typer.Option(help="Passes of 3 new frames between each two: 0, 1 or 2.")] = 0,
     start_frame: Annotated[Path | None, typer.Option(help="A picture to go on from.")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="A scene file: boxes that the first frame holds.")] = None,
     rollouts: Annotated[int, typer.Option(help="Futures of one start frame: OUT-1.mp4, OUT-2.mp4, ...")] = 1,
     steer: Annotated[str | None, typer.Option(help="A drive to follow, such as left:2s,straight:3s.")] = None,
     upsample: Annotated[bool, typer.Option("--upsample", help="Larger frames, by the stack's upsampler.")] = False,
@@ -62,6 +63,7 @@ def generate(
     _check_numbers(prompt, wanted, frames, seconds, fps, seed)
     if start_frame is not None and not start_frame.is_file():
         raise ValueError(f"{start_frame}: no such picture to start from")
+    _check_scene(boxes, start_frame)
     use_threads(threads)
     from latentloom.stack_folder import StackFolder
 
@@ -70,7 +72,7 @@ def generate(
 
     asked = Asked(prompt=prompt, changes=wanted, frames=frames, seconds=seconds, fps=fps, seed=seed)
     asked = replace(asked, passes=interpolate, start_frame=start_frame, rollouts=rollouts, steer=steer)
-    asked = replace(asked, upsampling=UpsamplingRequest() if upsample else None)
+    asked = replace(asked, scene=boxes, upsampling=UpsamplingRequest() if upsample else None)
     make_videos(folder, asked, outputs, dtype=dtype, save_latents=save_latents)
 
 
@@ -84,6 +86,16 @@ def _outputs(output: Path, rollouts: int) -> list[Path]:
     if rollouts == 1:
         return [output]
     return [output.with_name(f"{output.stem}-{number + 1}.mp4") for number in range(rollouts)]
+
+
+def _check_scene(boxes: Path | None, start_frame: Path | None) -> None:
+    if boxes is None:
+        return
+    if start_frame is not None:
+        raise ValueError("--start-frame and --boxes both say what the first frame is; give one of them")
+    from latentloom.data.boxes import Scene
+
+    Scene.read(boxes)
 
 
 def _check_outputs(outputs: list[Path], save_latents: bool, force: bool) -> None:

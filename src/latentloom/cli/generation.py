@@ -18,6 +18,7 @@ from latentloom.cli.clip_files import DECODED_AT_ONCE, ClipFiles, write_video_fi
 from latentloom.cli.options import compute_device
 from latentloom.cli.progress import Advance, progress
 from latentloom.cli.tables import print_table
+from latentloom.data.boxes import Scene
 from latentloom.data.video import read_image
 from latentloom.diffusion.sampler import num_evaluations
 from latentloom.diffusion.schedule import noise_scheduler
@@ -26,13 +27,13 @@ from latentloom.precision import preferred_dtype
 from latentloom.receipt import environment
 from latentloom.shapes import from_pixels
 from latentloom.stack import Stack
-from latentloom.stack_folder import UPSAMPLER, StackFolder
+from latentloom.stack_folder import BOX_ENCODER, UPSAMPLER, StackFolder
 from latentloom.stages.cascade import CascadeRequest, generate_latents
 from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.journal import Journal, Remember, make_anew
 from latentloom.stages.request import ClipRequest, seeded_generator
 from latentloom.stages.sampling import size_factor
-from latentloom.stages.start_frame import generate_start_frame
+from latentloom.stages.start_frame import BoxedScene, generate_start_frame
 from latentloom.stages.steering import steering_of
 from latentloom.stages.upsampling import UpsamplingRequest, upsample_frames
 
@@ -50,13 +51,15 @@ class Asked:
     start_frame: Path | None = None
     rollouts: int = 1
     steer: str | None = None
+    scene: Path | None = None
     upsampling: UpsamplingRequest | None = None
     seed: int = 0
 
     @property
     def needs_start_frame(self) -> bool:
         """Whether the video begins with one frame instead of key frames: then all else is prediction."""
-        return self.start_frame is not None or self.rollouts > 1 or self.steer is not None
+        asked = (self.start_frame, self.steer, self.scene)
+        return self.rollouts > 1 or any(value is not None for value in asked)
 
 
 def make_videos(source: StackFolder, asked: Asked, outputs: list[Path], *, dtype: str, save_latents: bool) -> None:
@@ -117,6 +120,7 @@ def start_of(stack: Stack, clip: ClipRequest, asked: Asked) -> Tensor:
             return generate_start_frame(
                 stack,
                 clip,
+                scene=None if asked.scene is None else _boxed_scene(stack, asked.scene),
                 generator=seeded_generator(asked.seed),
                 callback_on_step_end=lambda step, timestep, latents: advance(step + 1, total),
             )
@@ -175,6 +179,12 @@ def _enlarging(stack: Stack, asked: Asked, remember: Remember) -> Callable[[Iter
         seed=asked.seed,
         remember=remember,
     )
+
+
+def _boxed_scene(stack: Stack, path: Path) -> BoxedScene:
+    boxes = stack.boxes
+    assert boxes is not None
+    return BoxedScene(boxes=Scene.read(path).tensors(), encoder=boxes[0], layers=boxes[1])
 
 
 class _Shown:
@@ -249,8 +259,12 @@ def _check_members(stack: Stack, asked: Asked) -> None:
         )
     if asked.needs_start_frame and "temporal/prediction" not in stack.members:
         raise ValueError(
-            f"{stack.info.name} has no prediction layers, which --start-frame, --rollouts and --steer need; train them"
-            " with `latentloom train prediction`"
+            f"{stack.info.name} has no prediction layers, which --start-frame, --boxes, --rollouts and --steer need;"
+            " train them with `latentloom train prediction`"
+        )
+    if asked.scene is not None and BOX_ENCODER not in stack.members:
+        raise ValueError(
+            f"{stack.info.name} knows no boxes, which --boxes needs; train them with `latentloom train boxes`"
         )
     if asked.upsampling is not None and UPSAMPLER not in stack.members:
         raise ValueError(
@@ -281,4 +295,5 @@ def _settings(request: CascadeRequest, asked: Asked) -> dict[str, Any]:
     cascade = {name: value for name, value in asdict(request).items() if name != "clip"}
     upsampling = None if asked.upsampling is None else asdict(asked.upsampling)
     start = start or ("text" if asked.needs_start_frame else None)
+    start = start if asked.scene is None else {"boxes": Scene.read(asked.scene).model_dump(mode="json")}
     return {**cascade, "start_frame": start, "upsampling": upsampling}

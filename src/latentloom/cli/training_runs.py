@@ -18,11 +18,13 @@ from latentloom.align import TemporalLayers, check_transfer
 from latentloom.cli.options import parsed_weights
 from latentloom.cli.progress import progress
 from latentloom.cli.training_options import Recipe, TrainingOptions
+from latentloom.data.boxes import LABELS
 from latentloom.data.clips import clip_windows
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
+from latentloom.models.boxes import BoxEncoder
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
 from latentloom.precision import preferred_dtype
@@ -32,6 +34,7 @@ from latentloom.stack_folder import UPSAMPLER, UPSAMPLER_LAYERS, StackInfo, Stag
 from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
+from latentloom.training.boxes import BoxTraining, train_boxes
 from latentloom.training.decoder import DecoderTraining, train_decoder
 from latentloom.training.image import ImageTraining, fill_cache, train_image
 from latentloom.training.loop import Progress, Stopped
@@ -39,7 +42,15 @@ from latentloom.training.temporal import TemporalTraining, train_temporal
 from latentloom.training.upsampler import UpsamplerTraining, train_upsampler
 
 TemporalStage = Literal["keyframes", "prediction", "interpolation"]
-Config = TypeVar("Config", AutoencoderTraining, DecoderTraining, ImageTraining, TemporalTraining, UpsamplerTraining)
+Config = TypeVar(
+    "Config",
+    AutoencoderTraining,
+    BoxTraining,
+    DecoderTraining,
+    ImageTraining,
+    TemporalTraining,
+    UpsamplerTraining,
+)
 GUIDANCE, SAMPLING_STEPS = 2.0, 25  # of stacks trained from nothing: what drive-small's trial found (docs/log.md)
 
 
@@ -263,6 +274,28 @@ def run_upsampler(config: UpsamplerTraining, dataset: Path, output: Path, source
     info = replace(stack.info, name=output.resolve().name)
     member = {UPSAMPLER_LAYERS if temporal else UPSAMPLER: trained}
     save_once(stack.replace(info, **member), output / "stack")
+    print(f"done: {output / 'stack'}")
+
+
+def boxes_config(options: TrainingOptions) -> BoxTraining:
+    """The recipe's settings with the user's in their place."""
+    return changed(tiny.boxes() if options.recipe is Recipe.TINY else driving.boxes(), options)
+
+
+def run_boxes(config: BoxTraining, dataset: Path, output: Path, source: str) -> None:
+    """Train a stack's box conditioning, its own further or a new one; write RUN/stack."""
+    prepared, stack = Dataset.load(dataset), Stack.load(source)
+    torch.manual_seed(config.loop.seed)
+    width = stack.unet.config["cross_attention_dim"]
+    encoder, layers = stack.boxes or (
+        BoxEncoder(width, len(LABELS)),
+        TemporalLayers.for_network(stack.unet, LayerSet.boxes()),
+    )
+    cache = cached_latents(prepared, stack.vae)
+    with training_progress("boxes") as report:
+        train_boxes(config, encoder, layers, image_model(stack), prepared, cache, output, report=report)
+    info = replace(stack.info, name=output.resolve().name)
+    save_once(stack.replace(info, boxes=(encoder, layers)), output / "stack")
     print(f"done: {output / 'stack'}")
 
 

@@ -83,6 +83,12 @@ class LayerSet:
         """Convolutions only, norms per position: frames of any size in tiles."""
         return cls(res_block=TemporalResBlockSpec(statistics="position"))
 
+    @classmethod
+    def boxes(cls) -> "LayerSet":
+        """Attention to box tokens on single images, in the place of the clip's text."""
+        attention = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=1, position=1)
+        return cls(transformer=attention)
+
     def with_context(self) -> "LayerSet":
         """The same with given frames, their noise level, and ego motion: for prediction and interpolation."""
         return replace(self, numbers=(*self.numbers, *CONTEXT_NUMBERS, *EGO_NUMBERS), context=ContextSpec())

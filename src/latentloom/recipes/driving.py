@@ -7,6 +7,7 @@ from latentloom.diffusion.objective import ObjectiveConfig
 from latentloom.models.autoencoder import AutoencoderSpec
 from latentloom.models.image_ldm import DenoiserSpec
 from latentloom.training.autoencoder import AutoencoderTraining
+from latentloom.training.boxes import BoxTraining
 from latentloom.training.decoder import DecoderTraining
 from latentloom.training.image import ImageTraining
 from latentloom.training.loop import LoopConfig
@@ -84,6 +85,14 @@ def upsampler() -> UpsamplerTraining:
     return UpsamplerTraining(
         loop=LoopConfig(steps=2000, batch_size=8, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
         optimizer=OptimizerConfig(muon_learning_rate=0.01),
+    )
+
+
+def boxes() -> BoxTraining:
+    """Boxes for the start frame, on frames whose boxes are exact."""
+    return BoxTraining(
+        loop=LoopConfig(steps=1000, batch_size=12, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
+        optimizer=OptimizerConfig(muon_learning_rate=0.004),
     )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 from latentloom.models.autoencoder import AutoencoderSpec
 from latentloom.models.image_ldm import DenoiserSpec
 from latentloom.training.autoencoder import AutoencoderTraining
+from latentloom.training.boxes import BoxTraining
 from latentloom.training.decoder import DecoderTraining
 from latentloom.training.image import ImageTraining
 from latentloom.training.loop import LoopConfig
@@ -25,6 +26,11 @@ def autoencoder(*, steps: int = 4, seed: int = 0) -> AutoencoderTraining:
 def decoder(*, steps: int = 4, seed: int = 0) -> DecoderTraining:
     """Clips of four 32x32 crops, the discriminator from the third step on."""
     return DecoderTraining(loop=_loop(steps, seed), num_frames=4, fps=8.0, crop=(32, 32), adversarial_start=2)
+
+
+def boxes(*, steps: int = 4, seed: int = 0) -> BoxTraining:
+    """Single frames whose boxes are known."""
+    return BoxTraining(loop=_loop(steps, seed))
 
 
 def upsampler(*, steps: int = 4, seed: int = 0) -> UpsamplerTraining:

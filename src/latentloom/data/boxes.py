@@ -1,0 +1,128 @@
+"""Boxes of things in a picture: scene files that users write, and the boxes of a dataset's frames.
+
+A scene file is JSON:
+
+    {"version": 1, "boxes": [{"label": "vehicle", "box": [0.42, 0.5, 0.58, 0.66]}]}
+
+``box`` is x0, y0, x1, y1 in fractions of width and height, from the upper left; ``label`` one of ``LABELS``. A dataset
+keeps ``boxes/<id>.json`` beside its frames: per frame a list of [x0, y0, x1, y1, index of the label].
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal, get_args
+
+import torch
+from jaxtyping import Float, Int64
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from torch import Tensor
+
+from latentloom.data.manifest import ClipRecord, Dataset
+from latentloom.files import printable, write_text
+
+Label = Literal["vehicle", "person", "bicycle", "motorcycle", "traffic_light", "traffic_sign"]
+LABELS: tuple[str, ...] = get_args(Label)
+MAX_BOXES = 16
+"""What a scene file may hold, and how many of a frame's boxes are told to a network: the largest."""
+MAX_BYTES = 1 << 20
+_SIDES = ("x0", "y0", "x1", "y1")
+
+
+class SceneBox(BaseModel):
+    """One thing and where it is."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label: Label
+    box: tuple[float, float, float, float]
+
+    @field_validator("box")
+    @classmethod
+    def _inside(cls, box: tuple[float, float, float, float]) -> tuple[float, float, float, float]:
+        for name, value in zip(_SIDES, box, strict=True):
+            if not math.isfinite(value) or not 0 <= value <= 1:
+                raise ValueError(f"{name} is {value}, expected a fraction of the picture from 0 to 1")
+        if box[0] >= box[2] or box[1] >= box[3]:
+            raise ValueError(f"{box} is no box: expected x0 < x1 and y0 < y1")
+        return box
+
+
+class Scene(BaseModel):
+    """What a picture should hold; no boxes is an empty road."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Literal[1] = 1
+    boxes: Annotated[tuple[SceneBox, ...], Field(max_length=MAX_BOXES)] = ()
+
+    @classmethod
+    def read(cls, path: Path) -> "Scene":
+        """A scene file.
+
+        Raises:
+            ValueError: unreadable, too large, no JSON, or not of the schema; names the file and the first fault.
+        """
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise ValueError(f"{path.stat().st_size} bytes are no scene, at most {MAX_BYTES} are read")
+            return cls.model_validate_json(path.read_bytes())
+        except OSError as error:
+            raise ValueError(f"{printable(path)}: {error.strerror}") from error
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            reason = printable(f"{place}: {first['msg']}" if place else first["msg"])
+            raise ValueError(f"{printable(path)} is no scene: {reason}") from error
+        except ValueError as error:
+            raise ValueError(f"{printable(path)}: {error}") from error
+
+    def tensors(self) -> "Boxes":
+        """The boxes as a network takes them."""
+        return Boxes.of([[*box.box, float(LABELS.index(box.label))] for box in self.boxes])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Boxes:
+    """``MAX_BOXES`` slots: corners in fractions, and labels, -1 in empty slots; the largest boxes first."""
+
+    corners: Float[Tensor, "n 4"]
+    labels: Int64[Tensor, " n"]
+
+    @classmethod
+    def of(cls, rows: Sequence[Sequence[float]]) -> "Boxes":
+        """From rows x0, y0, x1, y1, label; of more than ``MAX_BOXES`` the largest."""
+        largest = sorted(rows, key=lambda row: (row[0] - row[2]) * (row[3] - row[1]))[:MAX_BOXES]
+        corners, labels = torch.zeros(MAX_BOXES, 4), torch.full((MAX_BOXES,), -1)
+        for slot, row in enumerate(largest):
+            corners[slot] = torch.tensor(row[:4], dtype=torch.float32)
+            labels[slot] = int(row[4])
+        return cls(corners=corners, labels=labels)
+
+
+def save_boxes(root: Path, clip_id: str, frames: Sequence[Sequence[Sequence[float]]]) -> None:
+    """Keep the boxes of every frame of a clip in a dataset folder."""
+    (root / "boxes").mkdir(exist_ok=True)
+    write_text(root / "boxes" / f"{clip_id}.json", json.dumps(frames))
+
+
+def load_boxes(dataset: Dataset, record: ClipRecord) -> list[list[list[float]]] | None:
+    """The boxes of every frame of a clip; None where the dataset knows none.
+
+    Raises:
+        ValueError: a damaged file, or one for another number of frames.
+    """
+    path = dataset.root / "boxes" / f"{record.id}.json"
+    if not path.is_file():
+        return None
+    try:
+        frames = json.loads(path.read_text(encoding="utf-8"))
+        rows = [[[float(value) for value in row] for row in frame] for frame in frames]
+    except (OSError, ValueError, TypeError) as error:
+        raise ValueError(f"{printable(path)} holds no boxes: {printable(error)}") from error
+    bad = any(len(row) != 5 or not all(map(math.isfinite, row)) for frame in rows for row in frame)
+    if len(rows) != record.num_frames or bad:
+        raise ValueError(f"{printable(path)} does not hold boxes of {record.num_frames} frames; make it again")
+    return rows
