@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 STATE = VENV / "latentloom.json"  # what is installed; "installing" while a set-up is under way
-EXTRAS = {"demo": (), "test": ("test", "train"), "check": ("dev", "test", "train")}
+EXTRAS = {"demo": (), "test": ("eval", "test", "train"), "check": ("dev", "eval", "test", "train")}
 
 SOURCES = ("run.py", "src", "tests", "examples", "benchmarks", "runs")
 MAX_FILE_LINES = 400

@@ -53,7 +53,6 @@ def test_a_shift_by_whole_pixels_is_explained_exactly():
 
 
 def test_flow_is_estimated_where_none_is_given():
-    pytest.importorskip("cv2")
     world = clip()
     assert world.flow is not None and world.flow_valid is not None
     estimated = estimated_flow(world.frames)
