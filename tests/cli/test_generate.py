@@ -11,6 +11,7 @@ from tests.tiny import tiny_stack
 
 from latentloom.data.video import read_video
 from latentloom.layers.layer_set import LayerSet
+from latentloom.stack import Stack
 from latentloom.stack_folder import StageInfo
 from latentloom.stages import prediction
 
@@ -186,6 +187,29 @@ def test_a_killed_generation_goes_on_and_another_is_refused(latentloom, long_sta
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
     assert made.count(1) == 4 + 3, "the three finished windows were not made again"
     assert "out.journal" not in names(tmp_path)
+
+
+def test_of_several_futures_the_finished_ones_are_kept(latentloom, long_stack, tmp_path):
+    command = words(long_stack, tmp_path / "out.mp4", "--frames", 6, "--rollouts", 3)
+    assert latentloom(*command).code == 0
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    for path in tmp_path.glob("out-2.*"):
+        path.unlink()
+    result = latentloom(*command)
+    assert result.code == 0, result.err
+    assert result.out.count("done before") == 2
+    again = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert sorted(again) == sorted(before)
+    assert all(again[name] == before[name] for name in before if not name.endswith(".json"))
+    assert "was made otherwise" in refusal(latentloom(*command, "--seed", 5))
+
+
+def test_a_refusal_within_the_work_leaves_no_journal(latentloom, long_stack, tmp_path):
+    plain = tiny_stack(layer_set=LayerSet.driving(), sets=("keyframes", "prediction"))
+    plain.replace(Stack.load(long_stack).info).save(tmp_path / "plain")
+    command = words(tmp_path / "plain", tmp_path / "out.mp4", "--steer", "left:9s", "--frames", 9)
+    assert "take no steering" in refusal(latentloom(*command))
+    assert names(tmp_path) == ["plain"]
 
 
 @pytest.mark.parametrize(

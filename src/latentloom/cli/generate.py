@@ -73,7 +73,7 @@ def generate(
     asked = Asked(prompt=prompt, changes=wanted, frames=frames, seconds=seconds, fps=fps, seed=seed)
     asked = replace(asked, passes=interpolate, start_frame=start_frame, rollouts=rollouts, steer=steer)
     asked = replace(asked, scene=boxes, upsampling=UpsamplingRequest() if upsample else None)
-    make_videos(folder, asked, outputs, dtype=dtype, save_latents=save_latents)
+    make_videos(folder, asked, outputs, dtype=dtype, save_latents=save_latents, force=force)
 
 
 def _outputs(output: Path, rollouts: int) -> list[Path]:
@@ -100,6 +100,8 @@ def _check_scene(boxes: Path | None, start_frame: Path | None) -> None:
 
 def _check_outputs(outputs: list[Path], save_latents: bool, force: bool) -> None:
     suffixes = [".mp4", ".png", ".json", *([".safetensors"] if save_latents else [])]
+    if len(outputs) > 1:  # of several futures those with a receipt are finished, and kept if they are of this command
+        outputs = [output for output in outputs if force or not output.with_suffix(".json").is_file()]
     check_outputs([output.with_suffix(suffix) for output in outputs for suffix in suffixes], force=force)
 
 

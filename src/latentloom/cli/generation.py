@@ -3,6 +3,7 @@
 Imported by the commands when they run: it imports torch and diffusers.
 """
 
+import json
 import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -23,6 +24,7 @@ from latentloom.data.video import read_image
 from latentloom.diffusion.sampler import num_evaluations
 from latentloom.diffusion.schedule import noise_scheduler
 from latentloom.files import digest_of
+from latentloom.models.untrusted import read_json
 from latentloom.precision import preferred_dtype
 from latentloom.receipt import environment
 from latentloom.shapes import from_pixels
@@ -62,20 +64,40 @@ class Asked:
         return self.rollouts > 1 or any(value is not None for value in asked)
 
 
-def make_videos(source: StackFolder, asked: Asked, outputs: list[Path], *, dtype: str, save_latents: bool) -> None:
-    """Make one video per output, the futures of one start where there are several.
+def make_videos(
+    source: StackFolder, asked: Asked, outputs: list[Path], *, dtype: str, save_latents: bool, force: bool
+) -> None:
+    """Make one video per output, the futures of one start where there are several; those finished before are kept.
 
     Raises:
-        ValueError: what the stack cannot make, or a journal of another generation beside an output.
+        ValueError: what the stack cannot make, or a journal or receipt of another generation beside an output.
     """
     stack = open_stack(source, dtype)
     request = checked_cascade(stack, asked)
     files = [ClipFiles.beside(output, save_latents=save_latents) for output in outputs]
     print_plan(stack, request, asked, files)
-    start = start_of(stack, request.clip, asked) if asked.needs_start_frame else None
+    start: Tensor | None = None
     for future, beside in enumerate(files):
-        make_video(stack, replace(request, future=future), beside, asked, start)
+        one = replace(request, future=future)
+        if len(files) > 1 and beside.receipt.is_file() and not force:
+            _check_made_before(beside, one, asked)
+            print(f"done before: {beside.video}")
+            continue
+        if asked.needs_start_frame and start is None:
+            start = start_of(stack, request.clip, asked)
+        make_video(stack, one, beside, asked, start)
         print(f"done: {beside.video}; look at {beside.sheet}, settings and checksums are in {beside.receipt}")
+
+
+def _check_made_before(files: ClipFiles, request: CascadeRequest, asked: Asked) -> None:
+    """Refuse a receipt of another generation. Raises ``ValueError``."""
+    receipt = read_json(files.receipt)
+    wanted = json.loads(json.dumps({"request": asdict(request.clip), "seed": asked.seed}))
+    settings = json.loads(json.dumps(_settings(request, asked)))
+    made = receipt.get("settings")
+    same = isinstance(made, dict) and all(made.get(name) == value for name, value in settings.items())
+    if not same or any(receipt.get(name) != value for name, value in wanted.items()):
+        raise ValueError(f"{files.video} exists and was made otherwise; choose another name or overwrite with --force")
 
 
 def open_stack(source: str | StackFolder, dtype: str) -> Stack:
@@ -107,6 +129,8 @@ def checked_cascade(stack: Stack, asked: Asked) -> CascadeRequest:
     if request.num_keyframes <= window and not asked.needs_start_frame:
         request = replace(request, clip=clip.of_length(request.num_keyframes))
     if asked.steer is not None:
+        if "steering" not in stack.temporal_layers("prediction").number_names:
+            raise ValueError(f"the prediction layers of {stack.info.name} take no steering; train others with labels")
         steering = steering_of(asked.steer, keyframe_fps, request.num_keyframes)
         request = replace(request, numbers={"steering": steering})
     return request

@@ -5,9 +5,8 @@ since every window draws from a generator of its own (``seeds``), what is made a
 """
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -43,14 +42,25 @@ class Journal:
         Raises:
             ValueError: it was begun with other settings, by a process that still works, or cannot be written.
         """
-        with locked(folder):
-            remove_debris(folder)
-            _agree(folder / "settings.json", json.loads(json.dumps(settings, default=str)))
-            yield cls(folder)
-            (folder / "settings.json").unlink()  # first: what is left of a removal cut short is no journal
-            for path in folder.glob("*.safetensors"):
-                path.unlink()
-        shutil.rmtree(folder, ignore_errors=True)
+        try:
+            with locked(folder):
+                yield from cls._held(folder, settings)
+        finally:
+            with suppress(OSError):
+                folder.rmdir()  # only where nothing is left in it
+
+    @classmethod
+    def _held(cls, folder: Path, settings: Mapping[str, Any]) -> "Iterator[Journal]":
+        remove_debris(folder)
+        _agree(folder / "settings.json", json.loads(json.dumps(settings, default=str)))
+        journal = cls(folder)
+        try:
+            yield journal
+        except BaseException:
+            if not journal.num_windows:  # refused, or killed before anything was worth keeping
+                journal._remove()
+            raise
+        journal._remove()
 
     def remember(self, stage: str, index: int, make: Callable[[], Tensor], /) -> Tensor:
         """What ``make`` gives for window ``index`` of ``stage``; read where it was finished before."""
@@ -60,6 +70,11 @@ class Journal:
             known = make().cpu().contiguous()
             save_tensors(path, {"made": known})
         return known
+
+    def _remove(self) -> None:
+        (self.folder / "settings.json").unlink()  # first: what is left of a removal cut short is no journal
+        for path in self.folder.glob("*.safetensors"):
+            path.unlink()
 
     @property
     def num_windows(self) -> int:
