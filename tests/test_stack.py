@@ -27,6 +27,16 @@ def clip(stack: Stack) -> torch.Tensor:
     return generate_keyframes(stack, request, generator=seeded_generator(0))
 
 
+def test_members_can_be_left_out_and_put_back(stack, tmp_path):
+    stack.save(tmp_path / "whole")
+    fewer = Stack.load(tmp_path / "whole").without("temporal/keyframes", "decoder_temporal")
+    assert "temporal/keyframes" not in fewer.members and fewer.keyframe_layers is None
+    fewer.save(tmp_path / "fewer")
+    assert not (tmp_path / "fewer" / "temporal").exists()
+    again = fewer.replace(temporal={"keyframes": stack.keyframe_layers})
+    assert "temporal/keyframes" in again.members
+
+
 def sign(folder: Path) -> None:
     """Rewrite stack.json for the files as they are now: what a stranger who built the folder would do."""
     content = json.loads((folder / "stack.json").read_text())

@@ -89,6 +89,7 @@ class Stack:
         self.device = torch.device("cpu")
         self._given: dict[str, Any] = {name: member for name, member in given.items() if member is not None}
         self._loaded: dict[str, Any] = {}
+        self._left_out: set[str] = set()
 
     @classmethod
     def load(
@@ -113,7 +114,7 @@ class Stack:
     @property
     def members(self) -> tuple[str, ...]:
         """Names of what is there: ``unet``, ..., ``temporal/keyframes``."""
-        there = set(self._given) | set(member_names(self.folder) if self.folder else ())
+        there = set(self._given) | set(member_names(self.folder) if self.folder else ()) - self._left_out
         image = [name for name in IMAGE_MEMBERS if name in there]
         return (*image, *sorted(there.difference(image)))
 
@@ -190,7 +191,16 @@ class Stack:
         changed.folder, changed.dtype, changed.device = self.folder, self.dtype, self.device
         changed._given = self._given | changed._given
         changed._loaded = {name: member for name, member in self._loaded.items() if name not in changed._given}
+        changed._left_out = self._left_out - set(changed._given)
         return changed
+
+    def without(self, *names: str) -> "Stack":
+        """The same stack without some of its members, such as layers that no longer fit; absent ones may be named."""
+        fewer = self.replace()
+        fewer._given = {name: member for name, member in fewer._given.items() if name not in names}
+        fewer._loaded = {name: member for name, member in fewer._loaded.items() if name not in names}
+        fewer._left_out |= set(names)
+        return fewer
 
     def describe(self) -> dict[str, Any]:
         """Info, and per member its class, parameters and bytes, read from the headers without loading any weights."""

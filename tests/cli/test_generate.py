@@ -215,7 +215,7 @@ def test_a_refusal_within_the_work_leaves_no_journal(latentloom, long_stack, tmp
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--interpolate", 3), "3 interpolations were asked for, expected 0 to 2"),
+        (("--interpolate", 3), "interpolate is 3, expected a number from 0 to 2"),
         (("--steer", "up:2s"), "expected DIRECTION:SECONDS"),
         (("--rollouts", 0), "rollouts is 0"),
         (("--start-frame", "nothing.png"), "no such picture"),

@@ -125,6 +125,11 @@ def test_an_upsampler_and_its_layers_join_the_stack_and_enlarge(latentloom, chai
     assert latentloom(*words, "--stack", chain / "temporal" / "stack", "-o", first).code == 0
     result = latentloom(*words, "--stack", first / "stack", "-o", then, "--temporal", "--fps", 6)
     assert result.code == 0, result.err
+    words = (*words, "--stack", then / "stack")
+    assert "enlarges 2 times, 4 was asked for" in refusal(latentloom(*words, "-o", tmp_path / "no", "--factor", 4))
+    result = latentloom(*words, "-o", tmp_path / "further")
+    assert "left out: the upsampler's temporal layers" in result.out
+    assert "upsampler_temporal" not in Stack.load(tmp_path / "further" / "stack").members
     made = Stack.load(then / "stack")
     assert {"upsampler", "upsampler_temporal"} <= set(made.members)
     assert Stack.load(first / "stack").upsampler_layers is None and made.upsampler_layers is not None

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -52,8 +53,10 @@ def test_a_scene_that_is_none_is_refused_with_the_place(tmp_path, content, messa
 def test_a_file_that_is_missing_or_huge_is_refused(tmp_path):
     with pytest.raises(ValueError, match="No such file"):
         Scene.read(tmp_path / "nothing.json")
-    with pytest.raises(ValueError, match="are no scene"):
+    with pytest.raises(ValueError, match="bytes are no scene"):
         scene(tmp_path, " " * (2 << 20))
+    with pytest.raises(ValueError, match="no regular file"):
+        Scene.read(Path("/dev/zero"))
 
 
 def test_of_more_boxes_than_slots_the_largest_are_told():

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from latentloom.conditions import Conditions
-from latentloom.diffusion.guidance import combined, guided, necessary
+from latentloom.diffusion.guidance import combined, guided, necessary, num_predictions
 
 
 def conditions(value: float, batch: int = 2) -> Conditions:
@@ -57,6 +57,17 @@ def test_predictions_that_cancel_out_are_not_computed(scales, kept):
     values = [torch.tensor(float(7 ** int(link.text[0, 0, 0]))) for _, link in left]
     whole = combined(torch.tensor(1.0), (scales[0], torch.tensor(7.0)), (scales[1], torch.tensor(49.0)))
     assert combined(values[0], *((s, v) for (s, _), v in zip(left[1:], values[1:], strict=True))) == whole
+
+
+@pytest.mark.parametrize(
+    ("scales", "count"), [((1.0,), 1), ((0.0,), 1), ((2.0,), 2), ((1.0, 2.0), 2), ((1.5, 2.0), 3), ((2.0, 2.0), 2)]
+)
+def test_the_number_of_predictions_is_known_before_they_are_made(scales, count):
+    assert num_predictions(*scales) == count
+    links = [(scale, conditions(float(place + 1))) for place, scale in enumerate(scales)]
+    network = Recorder()
+    guided(network, conditions(0.0), *links)(torch.randn(2, 5), torch.tensor(0))
+    assert network.batches == [2 * count]
 
 
 def test_scales_of_one_and_zero_are_a_single_prediction_bit_for_bit():

@@ -31,6 +31,15 @@ def test_boxes_a_pixel_apart_are_told_apart_and_far_ones_are_not_taken_for_each_
     assert distances.min() > 1e-3
 
 
+def test_in_bfloat16_the_tokens_are_those_of_float32_rounded():
+    torch.manual_seed(0)
+    encoder = BoxEncoder(16, 6)
+    row = [0.213, 0.317, 0.619, 0.733, 2.0]
+    exact = tokens(encoder, row)
+    rounded = tokens(encoder.to(torch.bfloat16), row).float()
+    assert (rounded - exact).norm() < 0.02 * exact.norm()
+
+
 def test_saved_and_loaded_it_is_the_same(tmp_path):
     encoder = BoxEncoder(16, 6)
     encoder.save_pretrained(tmp_path)

@@ -71,5 +71,19 @@ def test_a_second_process_is_refused_while_the_first_lives_and_not_after(tmp_pat
         assert journal.num_windows == 0
 
 
+def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path):
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    for name in ("my.safetensors", "prediction-000000.safetensors", "notes.txt"):
+        (folder / name).write_text("mine")
+    with pytest.raises(ValueError, match=r"is no journal, it holds my\.safetensors"), Journal.opened(folder, {}):
+        pass
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "my.safetensors",
+        "notes.txt",
+        "prediction-000000.safetensors",
+    ]
+
+
 def test_without_a_journal_everything_is_made():
     assert make_anew("prediction", 0, lambda: torch.ones(2)).tolist() == [1, 1]

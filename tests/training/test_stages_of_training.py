@@ -202,6 +202,11 @@ def test_masks_of_prediction_give_each_number_of_frames_equally_often() -> None:
     assert GivenFrames(every=4).masks(1, 9, torch.Generator()).flatten().nonzero().flatten().tolist() == [0, 4, 8]
 
 
+def test_clips_of_which_everything_may_be_given_are_refused() -> None:
+    with pytest.raises(ValueError, match="leave nothing to make where 2 are given"):
+        replace(tiny.prediction(), num_frames=2)
+
+
 @pytest.mark.parametrize("wrong", [{}, {"first": (1,), "every": 4}])
 def test_given_frames_are_the_first_or_every_nth(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="name one of the two"):

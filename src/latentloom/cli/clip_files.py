@@ -46,6 +46,11 @@ class ClipFiles:
         return cls(video=video, sheet=video.with_suffix(".png"), receipt=video.with_suffix(".json"), latents=latents)
 
     @property
+    def journal(self) -> Path:
+        """The folder in which a long generation keeps what is finished."""
+        return self.video.with_suffix(".journal")
+
+    @property
     def paths(self) -> list[Path]:
         """All of them, in the order in which they are written."""
         return [path for path in (self.latents, self.video, self.sheet, self.receipt) if path is not None]

@@ -60,7 +60,7 @@ def generate(
     wanted = {name: value for name, value in wanted.items() if value is not None}
     outputs = _outputs(output, rollouts)
     _check_outputs(outputs, save_latents, force)
-    _check_numbers(prompt, wanted, frames, seconds, fps, seed)
+    _check_numbers(prompt, wanted, frames, seconds, fps, seed, interpolate)
     if start_frame is not None and not start_frame.is_file():
         raise ValueError(f"{start_frame}: no such picture to start from")
     _check_scene(boxes, start_frame)
@@ -102,17 +102,27 @@ def _check_outputs(outputs: list[Path], save_latents: bool, force: bool) -> None
     suffixes = [".mp4", ".png", ".json", *([".safetensors"] if save_latents else [])]
     if len(outputs) > 1:  # of several futures those with a receipt are finished, and kept if they are of this command
         outputs = [output for output in outputs if force or not output.with_suffix(".json").is_file()]
-    check_outputs([output.with_suffix(suffix) for output in outputs for suffix in suffixes], force=force)
+    for output in outputs:  # a journal without a receipt: killed at the end, and what is there is its own
+        begun = (output.with_suffix(".journal") / "settings.json").is_file()
+        begun = begun and not output.with_suffix(".json").exists()
+        check_outputs([output.with_suffix(suffix) for suffix in suffixes], force=force or begun)
 
 
 def _check_numbers(
-    prompt: str, wanted: dict[str, Any], frames: int | None, seconds: float | None, fps: float | None, seed: int
+    prompt: str,
+    wanted: dict[str, Any],
+    frames: int | None,
+    seconds: float | None,
+    fps: float | None,
+    seed: int,
+    interpolate: int,
 ) -> None:
     """Refuse what no stack can make, before any is opened; what is not given counts as harmless here."""
     from latentloom.stages.request import ClipRequest, check_count, check_number, seeded_generator
 
     harmless = {"num_frames": 1, "height": 1, "width": 1, "num_inference_steps": 1, "guidance_scale": 1.0}
     ClipRequest(prompt=prompt, fps=fps, **(harmless | wanted))
+    check_number("interpolate", interpolate, 0, 2)
     if seconds is not None and frames is not None:
         raise ValueError("--frames and --seconds both say how long the clip is; give one of them")
     if frames is not None:

@@ -21,16 +21,18 @@ from latentloom.cli.progress import Advance, progress
 from latentloom.cli.tables import print_table
 from latentloom.data.boxes import Scene
 from latentloom.data.video import read_image
+from latentloom.diffusion.guidance import num_predictions
 from latentloom.diffusion.sampler import num_evaluations
 from latentloom.diffusion.schedule import noise_scheduler
-from latentloom.files import digest_of
+from latentloom.files import digest_of, remove_debris
 from latentloom.models.untrusted import read_json
 from latentloom.precision import preferred_dtype
 from latentloom.receipt import environment
+from latentloom.seeds import seed_of
 from latentloom.shapes import from_pixels
 from latentloom.stack import Stack
-from latentloom.stack_folder import BOX_ENCODER, UPSAMPLER, StackFolder
-from latentloom.stages.cascade import CascadeRequest, generate_latents
+from latentloom.stack_folder import BOX_ENCODER, UPSAMPLER, UPSAMPLER_LAYERS, StackFolder
+from latentloom.stages.cascade import FUTURE, CascadeRequest, generate_latents
 from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.journal import Journal, Remember, make_anew
 from latentloom.stages.request import ClipRequest, seeded_generator
@@ -38,6 +40,8 @@ from latentloom.stages.sampling import size_factor
 from latentloom.stages.start_frame import BoxedScene, generate_start_frame
 from latentloom.stages.steering import steering_of
 from latentloom.stages.upsampling import UpsamplingRequest, upsample_frames
+
+Enlarge = Callable[[Iterator[Tensor]], Iterator[Tensor]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +79,7 @@ def make_videos(
     stack = open_stack(source, dtype)
     request = checked_cascade(stack, asked)
     files = [ClipFiles.beside(output, save_latents=save_latents) for output in outputs]
+    remove_debris(outputs[0].parent)  # what a killed run of this command was writing
     print_plan(stack, request, asked, files)
     start: Tensor | None = None
     for future, beside in enumerate(files):
@@ -85,7 +90,12 @@ def make_videos(
             continue
         if asked.needs_start_frame and start is None:
             start = start_of(stack, request.clip, asked)
-        make_video(stack, one, beside, asked, start)
+        try:
+            make_video(stack, one, beside, asked, start)
+        except KeyboardInterrupt:
+            if beside.journal.is_dir():
+                print(f"stopped: what is finished is kept in {beside.journal}; the same command goes on", flush=True)
+            raise
         print(f"done: {beside.video}; look at {beside.sheet}, settings and checksums are in {beside.receipt}")
 
 
@@ -116,16 +126,19 @@ def checked_cascade(stack: Stack, asked: Asked) -> CascadeRequest:
     if num_frames is None:
         num_frames = FACTOR**asked.passes * (window - 1) + 1
     predicts = "temporal/prediction" in stack.members
-    given = _given_defaults(stack, "prediction" if predicts else "interpolation")
-    if predicts and (num_frames > window or asked.needs_start_frame):
+    given = _given_defaults(stack) if predicts else {}
+    keyframes = math.ceil((num_frames - 1) / FACTOR**asked.passes) + 1
+    if predicts and (keyframes > window or asked.needs_start_frame):
         window = stack.info.stages["prediction"].num_frames if "prediction" in stack.info.stages else window
     elif not predicts:  # one clip of any length: the layers store none
-        window = math.ceil((num_frames - 1) / FACTOR**asked.passes) + 1
+        window = keyframes
     clip = stack.info.request(asked.prompt, **{**given, **asked.changes, "num_frames": window, "fps": keyframe_fps})
     clip.check_size(size_factor(stack))
-    request = CascadeRequest(clip=clip, num_frames=num_frames, passes=asked.passes)
+    request = CascadeRequest(clip=clip, num_frames=num_frames, passes=asked.passes, overlap=max(1, min(2, window - 1)))
     if "interpolation" in stack.info.stages:
-        request = replace(request, interpolation_window=stack.info.stages["interpolation"].num_frames)
+        stage = stack.info.stages["interpolation"]
+        noise = asked.changes.get("context_noise", stage.context_noise)
+        request = replace(request, interpolation_window=stage.num_frames, interpolation_noise=noise)
     if request.num_keyframes <= window and not asked.needs_start_frame:
         request = replace(request, clip=clip.of_length(request.num_keyframes))
     if asked.steer is not None:
@@ -165,10 +178,11 @@ def make_video(stack: Stack, request: CascadeRequest, files: ClipFiles, asked: A
         "stack": dict(stack.checksums),
         "environment": environment(stack.dtype, stack.device),
     }
-    journal = Journal.opened(files.video.with_suffix(".journal"), begun) if long else nullcontext()
+    journal = Journal.opened(files.journal, begun) if long else nullcontext()
     with journal as kept, progress("sampling") as advance:
         remember = make_anew if kept is None else kept.remember
-        shown = _Shown(advance, windows, num_evaluations(stack.scheduler, request.clip.num_inference_steps))
+        portions = _num_portions(stack, request.num_frames, asked)
+        shown = _Shown(advance, windows + portions, num_evaluations(stack.scheduler, request.clip.num_inference_steps))
         pieces = generate_latents(
             stack,
             request,
@@ -185,12 +199,12 @@ def make_video(stack: Stack, request: CascadeRequest, files: ClipFiles, asked: A
             files,
             seed=asked.seed,
             fps=_fps(request),
-            enlarge=_enlarging(stack, asked, remember),
+            enlarge=_enlarging(stack, asked, request.future, shown.counting(remember)),
             settings=settings,
         )
 
 
-def _enlarging(stack: Stack, asked: Asked, remember: Remember) -> Callable[[Iterator[Tensor]], Iterator[Tensor]] | None:
+def _enlarging(stack: Stack, asked: Asked, future: int, remember: Remember) -> Enlarge | None:
     """The upsampler on a stream of frames; None where none was asked for."""
     if asked.upsampling is None:
         return None
@@ -200,7 +214,7 @@ def _enlarging(stack: Stack, asked: Asked, remember: Remember) -> Callable[[Iter
         stack.upsampler_layers,
         noise_scheduler(),
         request=asked.upsampling,
-        seed=asked.seed,
+        seed=seed_of(asked.seed, FUTURE, future),
         remember=remember,
     )
 
@@ -209,6 +223,14 @@ def _boxed_scene(stack: Stack, path: Path) -> BoxedScene:
     boxes = stack.boxes
     assert boxes is not None
     return BoxedScene(boxes=Scene.read(path).tensors(), encoder=boxes[0], layers=boxes[1])
+
+
+def _num_portions(stack: Stack, num_frames: int, asked: Asked) -> int:
+    """How often the upsampler is called."""
+    if asked.upsampling is None:
+        return 0
+    overlap = asked.upsampling.overlap if UPSAMPLER_LAYERS in stack.members else 0
+    return max(1, math.ceil((num_frames - overlap) / (asked.upsampling.portion - overlap)))
 
 
 class _Shown:
@@ -242,7 +264,8 @@ class _Shown:
 def print_plan(stack: Stack, request: CascadeRequest, asked: Asked, files: list[ClipFiles]) -> None:
     """What is about to be made, of what, and where it goes."""
     clip = request.clip
-    branches = 1 if clip.guidance_scale in (0, 1) else 2
+    scales = (clip.context_guidance_scale, clip.guidance_scale) if asked.needs_start_frame else (clip.guidance_scale,)
+    branches = num_predictions(*scales)
     evaluations = num_evaluations(stack.scheduler, clip.num_inference_steps)
     parameters = sum(row.get("parameters", 0) for row in stack.describe()["members"].values())
     windows = request.num_windows(from_frame=asked.needs_start_frame)
@@ -306,8 +329,8 @@ def _usual_fps(stack: Stack, passes: int) -> float:
     return stack.info.fps if not passes or stage is None else stage.fps[-1]
 
 
-def _given_defaults(stack: Stack, stage: str) -> dict[str, Any]:
-    known = stack.info.stages.get(stage)
+def _given_defaults(stack: Stack) -> dict[str, Any]:
+    known = stack.info.stages.get("prediction")
     if known is None:
         return {}
     return {"context_noise": known.context_noise, "context_guidance_scale": known.context_guidance_scale}

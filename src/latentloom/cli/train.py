@@ -190,7 +190,7 @@ def upsampler(
 
     config = training_runs.upsampler_config(options, factor=factor, num_frames=frames, fps=fps)
     if not training_runs.shown(config, options):
-        training_runs.run_upsampler(config, dataset, output, stack, temporal=temporal)
+        training_runs.run_upsampler(config, dataset, output, stack, temporal=temporal, factor=factor)
 
 
 @app.command("boxes")

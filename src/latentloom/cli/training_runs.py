@@ -30,7 +30,7 @@ from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
 from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving, tiny
 from latentloom.stack import Stack
-from latentloom.stack_folder import UPSAMPLER, UPSAMPLER_LAYERS, StackInfo, StageInfo
+from latentloom.stack_folder import DECODER, UPSAMPLER, UPSAMPLER_LAYERS, StackInfo, StageInfo
 from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
@@ -166,7 +166,9 @@ def run_image(
         stack = Stack.load(start)
         if vae is not None:
             check_same_latents(stack.vae, vae)
-            stack = stack.replace(vae=vae)
+            if DECODER in stack.members:
+                print("left out: the temporal layers of the decoder before; train new ones with `train decoder`")
+            stack = stack.without(DECODER).replace(vae=vae)
         begin: dict[str, Any] = {"model": image_model(stack)}
     cache = cached_latents(prepared, stack.vae)
     with training_progress("image") as report:
@@ -257,14 +259,18 @@ def upsampler_config(options: TrainingOptions, **own: Any) -> UpsamplerTraining:
     return changed(config, options)
 
 
-def run_upsampler(config: UpsamplerTraining, dataset: Path, output: Path, source: str, *, temporal: bool) -> None:
+def run_upsampler(
+    config: UpsamplerTraining, dataset: Path, output: Path, source: str, *, temporal: bool, factor: int | None
+) -> None:
     """Train a stack's upsampler, its own further or a new one, or temporal layers on it; write RUN/stack.
 
     Raises:
-        ValueError: temporal layers for a stack without an upsampler.
+        ValueError: temporal layers for a stack without an upsampler, or another ``factor`` than its upsampler's.
     """
     prepared, stack = Dataset.load(dataset), Stack.load(source)
     known = stack.upsampler if UPSAMPLER in stack.members or temporal else None
+    if known is not None:
+        config = replace(config, factor=factor or known.factor, widths=tuple(known.config["widths"]))
     layers = None
     if temporal and known is not None:
         torch.manual_seed(config.loop.seed)
@@ -272,6 +278,9 @@ def run_upsampler(config: UpsamplerTraining, dataset: Path, output: Path, source
     with training_progress("upsampler") as report:
         trained = train_upsampler(config, prepared, output, upsampler=known, layers=layers, report=report)
     info = replace(stack.info, name=output.resolve().name)
+    if not temporal and UPSAMPLER_LAYERS in stack.members:
+        print("left out: the upsampler's temporal layers, which were trained on what it was before")
+        stack = stack.without(UPSAMPLER_LAYERS)
     member = {UPSAMPLER_LAYERS if temporal else UPSAMPLER: trained}
     save_once(stack.replace(info, **member), output / "stack")
     print(f"done: {output / 'stack'}")

@@ -66,9 +66,13 @@ class Scene(BaseModel):
             ValueError: unreadable, too large, no JSON, or not of the schema; names the file and the first fault.
         """
         try:
-            if path.stat().st_size > MAX_BYTES:
-                raise ValueError(f"{path.stat().st_size} bytes are no scene, at most {MAX_BYTES} are read")
-            return cls.model_validate_json(path.read_bytes())
+            if path.exists() and not path.is_file():  # a device never ends, a pipe waits
+                raise ValueError("it is no regular file")
+            with path.open("rb") as file:
+                content = file.read(MAX_BYTES + 1)
+            if len(content) > MAX_BYTES:
+                raise ValueError(f"more than {MAX_BYTES} bytes are no scene")
+            return cls.model_validate_json(content)
         except OSError as error:
             raise ValueError(f"{printable(path)}: {error.strerror}") from error
         except ValidationError as error:

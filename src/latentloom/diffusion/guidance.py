@@ -51,3 +51,9 @@ def necessary(chain: Sequence[Link]) -> list[Link]:
     """The links whose predictions do not cancel out: a link counts with its scale less that of the next one."""
     following = [scale for scale, _ in chain[1:]] + [0.0]
     return [link for link, after in zip(chain, following, strict=True) if link[0] != after]
+
+
+def num_predictions(*scales: float) -> int:
+    """How many predictions guidance by links of these scales computes at each step."""
+    chain = [1.0, *scales]
+    return sum(scale != after for scale, after in zip(chain, [*scales, 0.0], strict=True))

@@ -131,10 +131,10 @@ class TemporalResBlock(nn.Module):
             return norm(x)
         if self.statistics == "frame":
             return norm(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, x.shape[2])).transpose(1, 2)
-        groups = x.unflatten(1, (norm.num_groups, -1))
+        groups = x.float().unflatten(1, (norm.num_groups, -1))
         centred = groups - groups.mean(2, keepdim=True)
         normed = (centred * (centred.square().mean(2, keepdim=True) + norm.eps).rsqrt()).flatten(1, 2)
-        return normed * norm.weight[:, None, None] + norm.bias[:, None, None]
+        return normed.to(x.dtype) * norm.weight[:, None, None] + norm.bias[:, None, None]
 
     def _time_bias(self, time_embedding: Tensor, clip: Clip) -> Tensor:
         assert self.time is not None

@@ -19,7 +19,6 @@ class BoxEncoder(ModelMixin, ConfigMixin):
     @register_to_config
     def __init__(self, width: int, num_labels: int, frequencies: int = 8) -> None:
         super().__init__()
-        self.register_buffer("octaves", math.pi * 2.0 ** torch.arange(frequencies), persistent=False)
         self.labels = nn.Embedding(num_labels + 1, width)  # the last one is the empty slot
         self.project = nn.Sequential(nn.Linear(8 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
 
@@ -30,7 +29,9 @@ class BoxEncoder(ModelMixin, ConfigMixin):
 
     def forward(self, corners: Float[Tensor, "b n 4"], labels: Int64[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         """Tokens of boxes given by corners in fractions and labels, -1 for empty slots."""
-        angles = corners.to(self.octaves).unsqueeze(-1) * self.octaves
+        # float32 whatever the weights are: bfloat16 has no digits for the fast octaves
+        octaves = math.pi * 2.0 ** torch.arange(self.config["frequencies"], device=corners.device)
+        angles = corners.float().unsqueeze(-1) * octaves
         features = torch.cat([angles.sin(), angles.cos()], -1).flatten(2).to(self.labels.weight.dtype)
         empty = labels < 0
         known = self.labels(labels.where(~empty, self.labels.num_embeddings - 1))

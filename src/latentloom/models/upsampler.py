@@ -29,10 +29,10 @@ class LocalGroupNorm(nn.GroupNorm):
     """Group norm of each position by itself: mean and variance over a group's channels, not over the picture."""
 
     def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        groups = input.unflatten(1, (self.num_groups, -1))
+        groups = input.float().unflatten(1, (self.num_groups, -1))  # as wide as torch's own norm under autocast
         centred = groups - groups.mean(2, keepdim=True)
         normed = centred * (centred.square().mean(2, keepdim=True) + self.eps).rsqrt()
-        return normed.flatten(1, 2) * self.weight[:, None, None] + self.bias[:, None, None]
+        return normed.flatten(1, 2).to(input.dtype) * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 class PixelUpsampler(ModelMixin, ConfigMixin):

@@ -33,7 +33,9 @@ class CascadeRequest:
         num_frames: of the finished video. Key frames beyond ``clip.num_frames`` are predicted; what interpolation makes
             beyond ``num_frames`` is dropped (175 frames: 12 key frames, 177, the last 2 dropped).
         passes: interpolations, 0 to 2: each makes 4 (K - 1) + 1 frames of K.
-        interpolation_window: frames per call of the interpolation layers, 4 n + 1.
+        interpolation_window: frames per call of the interpolation layers, 4 n + 1; ``interpolation_noise`` the
+            diffusion step of the noise on the frames they are given. They always are given frames: context guidance,
+            which leads away from none, is not for them.
         overlap: frames a predicted window is given of the one before, 1 or 2 in the paper.
         future: which of several continuations of the same first frame; 0 is the first.
         numbers: ego motion, one value per key frame (``steering``, ``speed``).
@@ -46,6 +48,7 @@ class CascadeRequest:
     num_frames: int
     passes: int = 0
     interpolation_window: int = 13
+    interpolation_noise: int = 0
     overlap: int = 2
     future: int = 0
     numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -113,7 +116,13 @@ def generate_latents(
     pieces = _keyframes(model, request, seed, start, told, callback_on_step_end)
     for rate in RATES[len(RATES) - request.passes :]:
         fps = None if request.fps is None else request.fps / FACTOR ** (RATES[-1] - rate)
-        window = replace(request.clip, num_frames=request.interpolation_window, fps=fps)
+        window = replace(
+            request.clip,
+            num_frames=request.interpolation_window,
+            fps=fps,
+            context_guidance_scale=1.0,
+            context_noise=request.interpolation_noise,
+        )
         pieces = interpolate_frames(
             model,
             window,

@@ -5,6 +5,7 @@ since every window draws from a generator of its own (``seeds``), what is made a
 """
 
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from latentloom.files import remove_debris, save_tensors, write_text
 from latentloom.locks import locked
+
+_WINDOW = re.compile(r"[a-z]+(-\d)?-\d{6}\.safetensors")
 
 
 class Remember(Protocol):
@@ -73,13 +76,18 @@ class Journal:
 
     def _remove(self) -> None:
         (self.folder / "settings.json").unlink()  # first: what is left of a removal cut short is no journal
-        for path in self.folder.glob("*.safetensors"):
+        for path in _windows(self.folder):
             path.unlink()
 
     @property
     def num_windows(self) -> int:
         """How many windows are finished."""
-        return len(list(self.folder.glob("*.safetensors")))
+        return len(_windows(self.folder))
+
+
+def _windows(folder: Path) -> list[Path]:
+    """The files that `remember` wrote, and no others."""
+    return [path for path in folder.iterdir() if _WINDOW.fullmatch(path.name)]
 
 
 def _read(path: Path) -> Tensor | None:
@@ -92,7 +100,11 @@ def _read(path: Path) -> Tensor | None:
 
 def _agree(path: Path, settings: dict[str, Any]) -> None:
     if not path.exists():
-        for left in path.parent.glob("*.safetensors"):  # of a removal cut short
+        windows = _windows(path.parent)  # of a removal cut short
+        strange = sorted(set(path.parent.iterdir()) - {*windows, path.parent / "run.lock"})
+        if strange:
+            raise ValueError(f"{path.parent} is no journal, it holds {strange[0].name}; choose another output name")
+        for left in windows:
             left.unlink()
         write_text(path, json.dumps(settings, indent=2))
         return

@@ -91,6 +91,13 @@ class TemporalTraining:
     gradient_checkpointing: bool = False
     source_weights: Mapping[str, float] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if self.given is not None and max(self.given.first, default=0) >= self.num_frames:
+            raise ValueError(
+                f"clips of {self.num_frames} frames leave nothing to make where {max(self.given.first)} are given;"
+                " train on more frames"
+            )
+
     @property
     def rates(self) -> tuple[float, ...]:
         """The rates of its clips, the coarse one first."""

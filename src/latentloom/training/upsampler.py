@@ -189,6 +189,8 @@ def train_upsampler(
     """
     if layers is not None and upsampler is None:
         raise ValueError("temporal layers need the image upsampler that they are trained on; give it")
+    if upsampler is not None and upsampler.factor != config.factor:
+        raise ValueError(f"the upsampler enlarges {upsampler.factor} times, {config.factor} was asked for")
     torch.manual_seed(config.loop.seed)
     start = {} if upsampler is None else {"upsampler": digest_of_network(upsampler)}
     start |= {} if layers is None else {"layers": digest_of_network(layers)}
