@@ -5,7 +5,7 @@ the model (`fps`), instead of resampling, which would repeat or skip single fram
 logs of drives), the frames nearest to evenly spaced moments are taken, and a clip never reaches over a gap.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -108,6 +108,16 @@ def image_items(dataset: Dataset, *, split: str = "train") -> list[tuple[int, in
     if not items:
         raise ValueError(f"{dataset.root} holds no frame of split {split!r}")
     return items
+
+
+def held_out_split(dataset: Dataset) -> str:
+    """``"val"``, or the training split where nothing is held out."""
+    return "val" if any(record.split == "val" for record in dataset.records) else "train"
+
+
+def draw_weights(dataset: Dataset, records: Sequence[int], weights: Mapping[str, float]) -> list[float] | None:
+    """``source_weights``, or None, every item alike, where none are given."""
+    return source_weights(dataset, records, dict(weights)) if weights else None
 
 
 def source_weights(dataset: Dataset, records: Sequence[int], weights: dict[str, float]) -> list[float]:

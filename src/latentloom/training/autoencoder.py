@@ -17,7 +17,7 @@ from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from latentloom.data.clips import image_items, source_weights, spread
+from latentloom.data.clips import draw_weights, held_out_split, image_items, spread
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
 from latentloom.models.autoencoder import AutoencoderSpec, decode_images, fold_statistics, posterior
@@ -132,7 +132,7 @@ class AutoencoderTask:
         ]
         self.items = Crops(dataset, config.crop)
         records = [record for record, _ in self.items.places]
-        self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
+        self.weights = draw_weights(dataset, records, config.source_weights)
 
     def begin_step(self, step: int) -> list[Player]:
         start = self.config.adversarial_start
@@ -163,7 +163,7 @@ def reconstruct(vae: AutoencoderKL, frames: Tensor) -> Tensor:
 
 def held_out_frames(dataset: Dataset, count: int) -> Tensor:
     """At most ``count`` frames spread over the validation split (the training split where there is none)."""
-    split = "val" if any(record.split == "val" for record in dataset.records) else "train"
+    split = held_out_split(dataset)
     return spread_frames(dataset, split, count)
 
 

@@ -17,7 +17,7 @@ from latentloom.align import Aligned, TemporalLayers, attach
 from latentloom.backbones.unet import matmul_attention
 from latentloom.conditions import Conditions
 from latentloom.data.boxes import Boxes, load_boxes
-from latentloom.data.clips import image_items, source_weights, spread
+from latentloom.data.clips import draw_weights, image_items, spread
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
@@ -126,7 +126,7 @@ class BoxTask:
         self.players = [Player(name="boxes", objective=self.objective, trained=trained, optimizers=optimizers)]
         self.items = BoxedImages(dataset, cache, config.caption_dropout)
         records = [record for record, _ in self.items.places]
-        self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
+        self.weights = draw_weights(dataset, records, config.source_weights)
 
     def begin_step(self, step: int) -> list[Player]:
         return self.players

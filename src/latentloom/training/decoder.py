@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from latentloom.align import Aligned, TemporalLayers, attach
-from latentloom.data.clips import clip_windows, source_weights, spread
+from latentloom.data.clips import clip_windows, draw_weights, held_out_split, spread
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
@@ -102,6 +102,9 @@ class ClipReconstruction(nn.Module):
     def __init__(self, video: Aligned, scaling_factor: float, adversary: Adversary, config: DecoderTraining) -> None:
         super().__init__()
         self.video, self.scaling_factor, self.adversary, self.config = video, scaling_factor, adversary, config
+        end = video.layers.layer(video.table()[-1].site)
+        # the last trained weight before the pixels, where the losses are weighed; in a tuple: not registered twice
+        self._last = ([parameter for parameter in end.parameters() if parameter.ndim > 1][-1],)
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         real = from_pixels(batch["pixels"])
@@ -110,13 +113,8 @@ class ClipReconstruction(nn.Module):
         loss = errors["l1"] + self.config.gradient_weight * errors["gradient"]
         loss = loss + self.config.motion_weight * errors["motion"]
         if self.adversary.plays:
-            loss = loss + self.adversary.loss(loss, real, made, self._last_weight())
+            loss = loss + self.adversary.loss(loss, real, made, self._last[0])
         return loss, {name: error.item() for name, error in errors.items()}
-
-    def _last_weight(self) -> Tensor:
-        """The last trained weight before the pixels, where the losses are weighed against each other."""
-        last = self.video.layers.layer(self.video.table()[-1].site)
-        return [parameter for parameter in last.parameters() if parameter.ndim > 1][-1]
 
 
 def differences(error: Float[Tensor, "b t 3 h w"]) -> dict[str, Float[Tensor, "..."]]:
@@ -153,7 +151,7 @@ class DecoderTask:
         ]
         self.items = ClipsWithLatents(dataset, cache, config, VideoAutoencoder(vae).factor)
         records = [window.record for window in self.items.windows]
-        self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
+        self.weights = draw_weights(dataset, records, config.source_weights)
 
     def begin_step(self, step: int) -> list[Player]:
         start = self.config.adversarial_start
@@ -166,7 +164,7 @@ class DecoderTask:
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
         """Rows of a held-out clip: real, image decoder, temporal decoder; and both errors on eight such clips."""
-        split = "val" if any(record.split == "val" for record in self.dataset.records) else "train"
+        split = held_out_split(self.dataset)
         items = ClipsWithLatents(self.dataset, self.cache, self.config, self.items.factor, split)
         clips = default_collate([items[Draw(place, place)] for place in spread(len(items), 8)])
         real = from_pixels(clips["pixels"].to(generator.device))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from latentloom.backbones.unet import matmul_attention
 from latentloom.conditions import Conditions
-from latentloom.data.clips import image_items, source_weights, spread
+from latentloom.data.clips import draw_weights, held_out_split, image_items, spread
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
@@ -107,7 +107,7 @@ class ImageTask:
         self.players = [Player(name="image", objective=self.objective, trained=trained, optimizers=optimizers)]
         self.items = LatentImages(dataset, cache, config.caption_dropout)
         records = [record for record, _ in self.items.places]
-        self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
+        self.weights = draw_weights(dataset, records, config.source_weights)
 
     def begin_step(self, step: int) -> list[Player]:
         return self.players
@@ -128,7 +128,7 @@ class ImageTask:
 @torch.no_grad()
 def held_out_loss(objective: ImageObjective, dataset: Dataset, cache: LatentCache, count: int = 96) -> float:
     """The diffusion loss on ``count`` held-out frames, always the same ones under the same noise."""
-    split = "val" if any(record.split == "val" for record in dataset.records) else "train"
+    split = held_out_split(dataset)
     items = LatentImages(dataset, cache, 0.0, split)
     rows = [items[Draw(item, 0)] for item in spread(len(items), count)]
     device = objective.unet.device

@@ -18,7 +18,7 @@ from torch.utils.data import default_collate
 from latentloom.align import Aligned, TemporalLayers, attach
 from latentloom.backbones.unet import matmul_attention
 from latentloom.conditions import Conditions
-from latentloom.data.clips import source_weights
+from latentloom.data.clips import draw_weights
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
@@ -172,7 +172,7 @@ class TemporalTask:
             number_dropout=config.number_dropout,
         )
         records = [window.record for window in self.items.windows]
-        self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
+        self.weights = draw_weights(dataset, records, config.source_weights)
 
     def begin_step(self, step: int) -> list[Player]:
         return self.players

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from latentloom.align import Aligned, TemporalLayers, attach
-from latentloom.data.clips import Window, clip_windows, image_items, source_weights, spread
+from latentloom.data.clips import Window, clip_windows, draw_weights, held_out_split, image_items, spread
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
 from latentloom.diffusion.objective import ObjectiveConfig, add_noise, training_loss
@@ -140,7 +140,7 @@ class UpsamplerTask:
         self.players = [Player(name="upsampler", objective=self.objective, trained=trained, optimizers=optimizers)]
         self.items = Patches(dataset, config, self.frames)
         records = [window.record for window in self.items.windows]
-        self.weights = source_weights(dataset, records, dict(config.source_weights)) if config.source_weights else None
+        self.weights = draw_weights(dataset, records, config.source_weights)
 
     def begin_step(self, step: int) -> list[Player]:
         return self.players
@@ -151,7 +151,7 @@ class UpsamplerTask:
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
         """Rows of the first frames of four held-out patches: small (repeated), upsampled, real; and their PSNR."""
-        split = "val" if any(record.split == "val" for record in self.dataset.records) else "train"
+        split = held_out_split(self.dataset)
         items = Patches(self.dataset, self.config, self.frames, split)
         batch = default_collate([items[Draw(place, place)] for place in spread(len(items), 4)])
         large = from_pixels(batch["pixels"].to(generator.device))
