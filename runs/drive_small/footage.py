@@ -1,6 +1,7 @@
 """The shared driving footage -> the dataset that `drive-small` is trained on, with captions, labels and licences.
 
     python runs/drive_small/footage.py ../shared/data -o work/footage
+    python runs/drive_small/footage.py ../shared/data -o work/large --size 512 1024 --only highway night stills_driveai
 
 Expected: 27 records, 15,692 frames of 128x256, 111 captions of 63 words, 1.5 GB; 25 s on one core, no GPU. The same
 command continues an interrupted run. Taken: the simulator drives (not `sim/unstated/`), the real clips and the stills
@@ -9,8 +10,9 @@ are those of the footage.
 
 A caption is "source, light, place, turn, speed, traffic, details" from a small vocabulary. Simulator captions come from
 recorded labels, those of stills from their boxes, those of real clips were written after looking at the frames.
-`steering` is -1 (full left) to 1, `speed` is in m/s; both are there only where they were recorded. Records whose
-captions were changed here are made again; do not run this while another program writes to the same dataset.
+`steering` is -1 (full left) to 1, `speed` is in m/s; both are there only where they were recorded. Stills have `night`
+and, where their boxes are exact, these and the number of `vehicles`. Records whose captions were changed here are made
+again; do not run this while another program writes to the same dataset.
 """
 
 import argparse
@@ -18,15 +20,16 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from latentloom.data.manifest import Caption, ClipRecord, Dataset, DatasetWriter
+from latentloom.data.scenes import LABELS, save_boxes
 from latentloom.data.video import read_image, read_video
 
-SIZE = (128, 256)
 WINDOW = 16  # frames that one simulator caption describes
 METRES_PER_SECOND = 0.44704  # in a mile per hour
 NEAR = 0.001  # of the picture: smaller boxes cannot be seen at 128x256
@@ -65,17 +68,31 @@ STILL_SOURCES = {
 }
 
 
-def add_drives(shared: Path, writer: DatasetWriter) -> Iterator[str]:
-    """Every simulator drive whose licence is stated, at its own size and timing; yields what was left out."""
-    for drive in json.loads((shared / "sim/drives.json").read_text()):
+@dataclass(frozen=True, kw_only=True)
+class Footage:
+    """Where it lies, at which size it is wanted, and the beginnings of the ids that are; none means all."""
+
+    shared: Path
+    size: tuple[int, int]
+    only: tuple[str, ...] = ()
+
+    def lacks(self, writer: DatasetWriter, clip_id: str, captions: Sequence[Caption]) -> bool:
+        """Whether this record is wanted and not there yet."""
+        wanted = not self.only or clip_id.startswith(self.only)
+        return wanted and not writer.has(clip_id, digest(captions))
+
+
+def add_drives(footage: Footage, writer: DatasetWriter) -> Iterator[str]:
+    """Every simulator drive whose licence is stated, at its own timing; yields what was left out."""
+    for drive in json.loads((footage.shared / "sim/drives.json").read_text()):
         if "unstated" in Path(drive["file"]).parts:
             yield f"{drive['id']}: licence {drive['licence']}"
-        elif not writer.has(drive["id"], digest(drive_captions(drive))):
-            add_drive(shared, writer, drive)
+        elif footage.lacks(writer, drive["id"], drive_captions(drive)):
+            add_drive(footage, writer, drive)
 
 
-def add_drive(shared: Path, writer: DatasetWriter, drive: dict[str, Any]) -> ClipRecord:
-    frames = read_video(shared / drive["file"], size=SIZE).frames
+def add_drive(footage: Footage, writer: DatasetWriter, drive: dict[str, Any]) -> ClipRecord:
+    frames = read_video(footage.shared / drive["file"], size=footage.size).frames
     if len(frames) != drive["frames"]:
         raise ValueError(f"{drive['file']}: {len(frames)} frames, its labels describe {drive['frames']}")
     labels = {}
@@ -115,13 +132,13 @@ def digest(captions: Sequence[Caption]) -> str:
     return hashlib.sha256(repr(captions).encode()).hexdigest()
 
 
-def add_clips(shared: Path, writer: DatasetWriter) -> Iterator[str]:
+def add_clips(footage: Footage, writer: DatasetWriter) -> Iterator[str]:
     """The real clips, resized, with captions written by hand; yields what was left out."""
-    for clip in json.loads((shared / "driving/clips.json").read_text()):
+    for clip in json.loads((footage.shared / "driving/clips.json").read_text()):
         if clip["non_commercial"]:
             yield f"{clip['id']}: licence {clip['licence']}"
-        elif not writer.has(clip["id"], digest(clip_captions(clip))):
-            video = read_video(shared / clip["file"], size=SIZE)
+        elif footage.lacks(writer, clip["id"], clip_captions(clip)):
+            video = read_video(footage.shared / clip["file"], size=footage.size)
             writer.add(
                 clip["id"],
                 video.frames,
@@ -144,10 +161,10 @@ def clip_captions(clip: dict[str, Any]) -> list[Caption]:
     ]
 
 
-def add_stills(shared: Path, writer: DatasetWriter) -> Iterator[str]:
+def add_stills(footage: Footage, writer: DatasetWriter) -> Iterator[str]:
     """The stills, one record of non-contiguous frames per set, drive and split; yields what was left out."""
     groups: dict[tuple[str, str | None, str], list[dict[str, Any]]] = {}
-    content = json.loads((shared / "driving/stills.json").read_text())
+    content = json.loads((footage.shared / "driving/stills.json").read_text())
     for still in content["stills"]:
         groups.setdefault((still["set"], still.get("drive"), still["split"]), []).append(still)
     for (name, drive, split), stills in groups.items():
@@ -158,18 +175,30 @@ def add_stills(shared: Path, writer: DatasetWriter) -> Iterator[str]:
         head, source, licence = STILL_SOURCES[name]
         texts = [f"{head}, {STILL_PLACES[drive]}, {contents(still['boxes'], content['labels'])}" for still in stills]
         captions = [Caption(start=k, stop=k + 1, text=text) for k, text in enumerate(texts)]
-        if not writer.has(clip_id, digest(captions)):
+        if footage.lacks(writer, clip_id, captions):
             writer.add(
                 clip_id,
-                torch.stack([read_image(shared / still["file"], SIZE) for still in stills]),
+                torch.stack([read_image(footage.shared / still["file"], footage.size) for still in stills]),
                 fps=1.0,
                 captions=captions,
+                labels={"night": [0.0] * len(stills), **exact_boxes(writer.root, clip_id, stills, content["labels"])},
                 contiguous=False,
                 source=source,
                 licence=licence,
                 split=split,
                 digest=digest(captions),
             )
+
+
+def exact_boxes(
+    root: Path, clip_id: str, stills: Sequence[dict[str, Any]], labels: Sequence[str]
+) -> dict[str, list[float]]:
+    """Keep the boxes where they are exact, and count the vehicles; what a detector found is no truth."""
+    if any(still["boxes_kind"] != "exact" for still in stills):
+        return {}
+    frames = [[[*box[:4], LABELS.index(labels[int(box[4])])] for box in still["boxes"]] for still in stills]
+    save_boxes(root, clip_id, frames)
+    return {"vehicles": [float(sum(row[4] == LABELS.index("vehicle") for row in rows)) for rows in frames]}
 
 
 def contents(boxes: Sequence[Sequence[float]], labels: Sequence[str]) -> str:
@@ -200,11 +229,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="turn the shared driving footage into a training dataset")
     parser.add_argument("shared", type=Path, help="the shared data folder (it holds sim/ and driving/)")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the dataset folder to make or continue")
+    parser.add_argument("--size", type=int, nargs=2, default=(128, 256), metavar=("HEIGHT", "WIDTH"))
+    parser.add_argument("--only", nargs="*", default=(), metavar="ID", help="records whose id begins so")
     arguments = parser.parse_args()
+    footage = Footage(shared=arguments.shared, size=tuple(arguments.size), only=tuple(arguments.only))
     left_out: list[str] = []
-    with DatasetWriter(arguments.output, {"kind": "drive-small footage", "size": list(SIZE)}) as writer:
+    with DatasetWriter(arguments.output, {"kind": "drive-small footage", "size": list(footage.size)}) as writer:
         for add in (add_drives, add_clips, add_stills):
-            left_out += add(arguments.shared, writer)
+            left_out += add(footage, writer)
     print_table(Dataset.load(arguments.output).records, left_out)
 
 

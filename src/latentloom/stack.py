@@ -24,15 +24,15 @@ from latentloom.align import TemporalLayers
 from latentloom.files import digest_of, printable, whole_folder
 from latentloom.models import loading
 from latentloom.models.autoencoder import VideoAutoencoder
-from latentloom.models.boxes import BoxEncoder
+from latentloom.models.scenes import SceneEncoder
 from latentloom.models.untrusted import PICKLES, num_values, safetensors_header
 from latentloom.models.upsampler import PixelUpsampler
 from latentloom.receipt import library_version
 from latentloom.stack_folder import (
-    BOX_ENCODER,
-    BOX_LAYERS,
     DECODER,
     IMAGE_MEMBERS,
+    SCENE_ENCODER,
+    SCENE_LAYERS,
     TEMPORAL,
     UPSAMPLER,
     UPSAMPLER_LAYERS,
@@ -47,7 +47,7 @@ NETWORK_LOADERS = {
     "vae": loading.load_vae,
     "text_encoder": loading.load_text_encoder,
     UPSAMPLER: loading.load_upsampler,
-    BOX_ENCODER: loading.load_boxes,
+    SCENE_ENCODER: loading.load_scene_encoder,
 }
 OTHER_LOADERS = {"tokenizer": loading.load_tokenizer, "scheduler": loading.load_scheduler}
 
@@ -75,12 +75,12 @@ class Stack:
         decoder_temporal: TemporalLayers | None = None,
         upsampler: PixelUpsampler | None = None,
         upsampler_temporal: TemporalLayers | None = None,
-        boxes: tuple[BoxEncoder, TemporalLayers] | None = None,
+        scene: tuple[SceneEncoder, TemporalLayers] | None = None,
     ) -> None:
         """A stack of members at hand; ``temporal`` maps a layer set's name (``"keyframes"``) to its layers."""
         given = {"unet": unet, "vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "scheduler": scheduler}
         given |= {DECODER: decoder_temporal, UPSAMPLER: upsampler, UPSAMPLER_LAYERS: upsampler_temporal}
-        given |= dict(zip((BOX_ENCODER, BOX_LAYERS), boxes or (None, None), strict=True))
+        given |= dict(zip((SCENE_ENCODER, SCENE_LAYERS), scene or (None, None), strict=True))
         given |= {f"{TEMPORAL}/{name}": layers for name, layers in (temporal or {}).items()}
         self.info = info
         self.folder: Path | None = None
@@ -174,11 +174,11 @@ class Stack:
         return self._member(UPSAMPLER_LAYERS) if UPSAMPLER_LAYERS in self.members else None
 
     @property
-    def boxes(self) -> tuple[BoxEncoder, TemporalLayers] | None:
-        """The encoder of boxes and the layers that attend to them, None where the stack knows no boxes."""
-        if BOX_ENCODER not in self.members:
+    def scene(self) -> tuple[SceneEncoder, TemporalLayers] | None:
+        """The encoder of scenes and the layers that attend to them, None where the stack has none."""
+        if SCENE_ENCODER not in self.members:
             return None
-        return self._member(BOX_ENCODER), self._member(BOX_LAYERS)
+        return self._member(SCENE_ENCODER), self._member(SCENE_LAYERS)
 
     @property
     def execution_device(self) -> torch.device:

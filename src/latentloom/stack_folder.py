@@ -5,7 +5,7 @@ which take seconds, so that a stack that is not there or not whole is refused at
     temporal/<set>/                                   temporal layers of the UNet
     decoder_temporal/                                 those of the autoencoder's decoder
     upsampler/ upsampler_temporal/                    the pixel upsampler and its temporal layers
-    boxes/encoder/ boxes/layers/                      boxes as tokens, and the layers that attend to them
+    scene/encoder/ scene/layers/                      boxes, light and traffic as tokens; the layers attending to them
     stack.json                                        defaults, and every file with its checksum
 
 Not here: the members themselves (``stack``, ``models.loading``).
@@ -24,8 +24,8 @@ ASSETS = Path(__file__).parent / "assets"
 TEMPORAL = "temporal"
 DECODER = "decoder_temporal"
 UPSAMPLER, UPSAMPLER_LAYERS = "upsampler", "upsampler_temporal"
-BOX_ENCODER, BOX_LAYERS = "boxes/encoder", "boxes/layers"
-OPTIONAL = (DECODER, UPSAMPLER, UPSAMPLER_LAYERS, BOX_ENCODER, BOX_LAYERS)
+SCENE_ENCODER, SCENE_LAYERS = "scene/encoder", "scene/layers"
+OPTIONAL = (DECODER, UPSAMPLER, UPSAMPLER_LAYERS, SCENE_ENCODER, SCENE_LAYERS)
 _NETWORK = ("config.json", "diffusion_pytorch_model.safetensors")
 IMAGE_MEMBERS = {  # and the files without which each cannot be loaded
     "unet": _NETWORK,

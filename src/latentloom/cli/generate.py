@@ -1,15 +1,26 @@
 """``latentloom generate``: a video from a sentence, or from a picture and a sentence. The work is in ``generation``."""
 
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from latentloom.cli.options import Dtype, Force, Seed, Size, Threads, check_outputs, parsed_size, use_threads
 
+if TYPE_CHECKING:
+    from latentloom.data.scenes import Scene
+
 MAX_ROLLOUTS = 100
 MAX_LENGTH = 10**6
+
+
+class Light(StrEnum):
+    """Of a start frame."""
+
+    DAY = "day"
+    NIGHT = "night"
 
 
 Prompt = Annotated[str, typer.Argument(help="What the video shows.")]
@@ -32,7 +43,9 @@ def generate(
     fps: Annotated[float | None, typer.Option(help="Frames per second.", show_default="the stack's")] = None,
     interpolate: Annotated[int, typer.Option(help="Passes of 3 new frames between each two: 0, 1 or 2.")] = 0,
     start_frame: Annotated[Path | None, typer.Option(help="A picture to go on from.")] = None,
-    boxes: Annotated[Path | None, typer.Option(help="A scene file: boxes that the first frame holds.")] = None,
+    boxes: Annotated[Path | None, typer.Option(help="A scene file: what the first frame holds, and where.")] = None,
+    light: Annotated[Light | None, typer.Option(help="Of the first frame.", show_default="not told")] = None,
+    vehicles: Annotated[int | None, typer.Option(help="In the first frame, 0 to 16.", show_default="not told")] = None,
     rollouts: Annotated[int, typer.Option(help="Futures of one start frame: OUT-1.mp4, OUT-2.mp4, ...")] = 1,
     steer: Annotated[str | None, typer.Option(help="A drive to follow, such as left:2s,straight:3s.")] = None,
     upsample: Annotated[bool, typer.Option("--upsample", help="Larger frames, by the stack's upsampler.")] = False,
@@ -63,7 +76,9 @@ def generate(
     _check_numbers(prompt, wanted, frames, seconds, fps, seed, interpolate)
     if start_frame is not None and not start_frame.is_file():
         raise ValueError(f"{start_frame}: no such picture to start from")
-    _check_scene(boxes, start_frame)
+    scene = _scene(boxes, light, vehicles)
+    if scene is not None and start_frame is not None:
+        raise ValueError("--start-frame is the first frame; --boxes, --light and --vehicles ask for another one")
     use_threads(threads)
     from latentloom.stack_folder import StackFolder
 
@@ -72,7 +87,7 @@ def generate(
 
     asked = Asked(prompt=prompt, changes=wanted, frames=frames, seconds=seconds, fps=fps, seed=seed)
     asked = replace(asked, passes=interpolate, start_frame=start_frame, rollouts=rollouts, steer=steer)
-    asked = replace(asked, scene=boxes, upsampling=UpsamplingRequest() if upsample else None)
+    asked = replace(asked, scene=scene, upsampling=UpsamplingRequest() if upsample else None)
     make_videos(folder, asked, outputs, dtype=dtype, save_latents=save_latents, force=force)
 
 
@@ -88,14 +103,17 @@ def _outputs(output: Path, rollouts: int) -> list[Path]:
     return [output.with_name(f"{output.stem}-{number + 1}.mp4") for number in range(rollouts)]
 
 
-def _check_scene(boxes: Path | None, start_frame: Path | None) -> None:
-    if boxes is None:
-        return
-    if start_frame is not None:
-        raise ValueError("--start-frame and --boxes both say what the first frame is; give one of them")
-    from latentloom.data.boxes import Scene
+def _scene(boxes: Path | None, light: Light | None, vehicles: int | None) -> "Scene | None":
+    """What the first frame should hold; options count more than the file."""
+    if boxes is None and light is None and vehicles is None:
+        return None
+    from latentloom.data.scenes import MAX_BOXES, Scene
 
-    Scene.read(boxes)
+    if vehicles is not None and not 0 <= vehicles <= MAX_BOXES:
+        raise ValueError(f"vehicles is {vehicles}, expected a whole number from 0 to {MAX_BOXES}")
+    scene = Scene() if boxes is None else Scene.read(boxes)
+    told = {"light": None if light is None else light.value, "vehicles": vehicles}
+    return scene.model_copy(update={name: value for name, value in told.items() if value is not None})
 
 
 def _check_outputs(outputs: list[Path], save_latents: bool, force: bool) -> None:

@@ -19,7 +19,7 @@ from latentloom.cli.clip_files import DECODED_AT_ONCE, ClipFiles, write_video_fi
 from latentloom.cli.options import compute_device
 from latentloom.cli.progress import Advance, progress
 from latentloom.cli.tables import print_table
-from latentloom.data.boxes import Scene
+from latentloom.data.scenes import Scene
 from latentloom.data.video import read_image
 from latentloom.diffusion.guidance import num_predictions
 from latentloom.diffusion.sampler import num_evaluations
@@ -31,13 +31,13 @@ from latentloom.receipt import environment
 from latentloom.seeds import seed_of
 from latentloom.shapes import from_pixels
 from latentloom.stack import Stack
-from latentloom.stack_folder import BOX_ENCODER, UPSAMPLER, UPSAMPLER_LAYERS, StackFolder
+from latentloom.stack_folder import SCENE_ENCODER, UPSAMPLER, UPSAMPLER_LAYERS, StackFolder
 from latentloom.stages.cascade import FUTURE, CascadeRequest, generate_latents
 from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.journal import Journal, Remember, make_anew
 from latentloom.stages.request import ClipRequest, seeded_generator
 from latentloom.stages.sampling import size_factor
-from latentloom.stages.start_frame import BoxedScene, generate_start_frame
+from latentloom.stages.start_frame import SceneConditions, generate_start_frame
 from latentloom.stages.steering import steering_of
 from latentloom.stages.upsampling import UpsamplingRequest, upsample_frames
 
@@ -57,7 +57,7 @@ class Asked:
     start_frame: Path | None = None
     rollouts: int = 1
     steer: str | None = None
-    scene: Path | None = None
+    scene: Scene | None = None
     upsampling: UpsamplingRequest | None = None
     seed: int = 0
 
@@ -157,7 +157,7 @@ def start_of(stack: Stack, clip: ClipRequest, asked: Asked) -> Tensor:
             return generate_start_frame(
                 stack,
                 clip,
-                scene=None if asked.scene is None else _boxed_scene(stack, asked.scene),
+                scene=None if asked.scene is None else _scene_conditions(stack, asked.scene),
                 generator=seeded_generator(asked.seed),
                 callback_on_step_end=lambda step, timestep, latents: advance(step + 1, total),
             )
@@ -219,10 +219,10 @@ def _enlarging(stack: Stack, asked: Asked, future: int, remember: Remember) -> E
     )
 
 
-def _boxed_scene(stack: Stack, path: Path) -> BoxedScene:
-    boxes = stack.boxes
-    assert boxes is not None
-    return BoxedScene(boxes=Scene.read(path).tensors(), encoder=boxes[0], layers=boxes[1])
+def _scene_conditions(stack: Stack, scene: Scene) -> SceneConditions:
+    assert stack.scene is not None
+    encoder, layers = stack.scene
+    return SceneConditions(scene=scene.tensors(), encoder=encoder, layers=layers)
 
 
 def _num_portions(stack: Stack, num_frames: int, asked: Asked) -> int:
@@ -306,12 +306,13 @@ def _check_members(stack: Stack, asked: Asked) -> None:
         )
     if asked.needs_start_frame and "temporal/prediction" not in stack.members:
         raise ValueError(
-            f"{stack.info.name} has no prediction layers, which --start-frame, --boxes, --rollouts and --steer need;"
-            " train them with `latentloom train prediction`"
+            f"{stack.info.name} has no prediction layers, which --start-frame, --boxes, --light, --vehicles, --rollouts"
+            " and --steer need; train them with `latentloom train prediction`"
         )
-    if asked.scene is not None and BOX_ENCODER not in stack.members:
+    if asked.scene is not None and SCENE_ENCODER not in stack.members:
         raise ValueError(
-            f"{stack.info.name} knows no boxes, which --boxes needs; train them with `latentloom train boxes`"
+            f"{stack.info.name} knows no scenes, which --boxes, --light and --vehicles need; train them with"
+            " `latentloom train boxes`"
         )
     if asked.upsampling is not None and UPSAMPLER not in stack.members:
         raise ValueError(
@@ -342,5 +343,5 @@ def _settings(request: CascadeRequest, asked: Asked) -> dict[str, Any]:
     cascade = {name: value for name, value in asdict(request).items() if name != "clip"}
     upsampling = None if asked.upsampling is None else asdict(asked.upsampling)
     start = start or ("text" if asked.needs_start_frame else None)
-    start = start if asked.scene is None else {"boxes": Scene.read(asked.scene).model_dump(mode="json")}
+    start = start if asked.scene is None else {"scene": asked.scene.model_dump(mode="json")}
     return {**cascade, "start_frame": start, "upsampling": upsampling}

@@ -196,14 +196,14 @@ def upsampler(
 @app.command("boxes")
 @takes_training_options
 def boxes(dataset: DatasetFolder, output: Run, options: TrainingOptions, stack: Model) -> None:
-    """Train the box conditioning of the start frame on frames whose boxes the dataset knows (boxes/<id>.json)."""
+    """Train boxes, light and traffic of the start frame, on frames whose boxes the dataset knows (boxes/<id>.json)."""
     check_output_folder(output)
     use_threads(options.threads)
     from latentloom.cli import training_runs
 
-    config = training_runs.boxes_config(options)
+    config = training_runs.scenes_config(options)
     if not training_runs.shown(config, options):
-        training_runs.run_boxes(config, dataset, output, stack)
+        training_runs.run_scenes(config, dataset, output, stack)
 
 
 def _train_layers(

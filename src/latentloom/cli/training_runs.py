@@ -18,15 +18,15 @@ from latentloom.align import TemporalLayers, check_transfer
 from latentloom.cli.options import parsed_weights
 from latentloom.cli.progress import progress
 from latentloom.cli.training_options import Recipe, TrainingOptions
-from latentloom.data.boxes import LABELS
 from latentloom.data.clips import clip_windows
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
+from latentloom.data.scenes import LABELS
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
-from latentloom.models.boxes import BoxEncoder
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
+from latentloom.models.scenes import SceneEncoder
 from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving, tiny
 from latentloom.stack import Stack
@@ -34,10 +34,10 @@ from latentloom.stack_folder import DECODER, UPSAMPLER, UPSAMPLER_LAYERS, StackI
 from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
-from latentloom.training.boxes import BoxTraining, train_boxes
 from latentloom.training.decoder import DecoderTraining, train_decoder
 from latentloom.training.image import ImageTraining, fill_cache, train_image
 from latentloom.training.loop import Progress, Stopped
+from latentloom.training.scenes import SceneTraining, train_scenes
 from latentloom.training.temporal import TemporalTraining, train_temporal
 from latentloom.training.upsampler import UpsamplerTraining, train_upsampler
 
@@ -45,7 +45,7 @@ TemporalStage = Literal["keyframes", "prediction", "interpolation"]
 Config = TypeVar(
     "Config",
     AutoencoderTraining,
-    BoxTraining,
+    SceneTraining,
     DecoderTraining,
     ImageTraining,
     TemporalTraining,
@@ -286,25 +286,25 @@ def run_upsampler(
     print(f"done: {output / 'stack'}")
 
 
-def boxes_config(options: TrainingOptions) -> BoxTraining:
+def scenes_config(options: TrainingOptions) -> SceneTraining:
     """The recipe's settings with the user's in their place."""
-    return changed(tiny.boxes() if options.recipe is Recipe.TINY else driving.boxes(), options)
+    return changed(tiny.scenes() if options.recipe is Recipe.TINY else driving.scenes(), options)
 
 
-def run_boxes(config: BoxTraining, dataset: Path, output: Path, source: str) -> None:
-    """Train a stack's box conditioning, its own further or a new one; write RUN/stack."""
+def run_scenes(config: SceneTraining, dataset: Path, output: Path, source: str) -> None:
+    """Train a stack's scene conditioning, its own further or a new one; write RUN/stack."""
     prepared, stack = Dataset.load(dataset), Stack.load(source)
     torch.manual_seed(config.loop.seed)
     width = stack.unet.config["cross_attention_dim"]
-    encoder, layers = stack.boxes or (
-        BoxEncoder(width, len(LABELS)),
-        TemporalLayers.for_network(stack.unet, LayerSet.boxes()),
+    encoder, layers = stack.scene or (
+        SceneEncoder(width, len(LABELS)),
+        TemporalLayers.for_network(stack.unet, LayerSet.scene()),
     )
     cache = cached_latents(prepared, stack.vae)
-    with training_progress("boxes") as report:
-        train_boxes(config, encoder, layers, image_model(stack), prepared, cache, output, report=report)
+    with training_progress("scenes") as report:
+        train_scenes(config, encoder, layers, image_model(stack), prepared, cache, output, report=report)
     info = replace(stack.info, name=output.resolve().name)
-    save_once(stack.replace(info, boxes=(encoder, layers)), output / "stack")
+    save_once(stack.replace(info, scene=(encoder, layers)), output / "stack")
     print(f"done: {output / 'stack'}")
 
 

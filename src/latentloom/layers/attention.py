@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from latentloom.layers.base import Clip
 from latentloom.layers.mixing import Mixing
-from latentloom.layers.position import NumberEmbedding
+from latentloom.layers.position import NumberEmbedding, PlaceEmbedding
 
 # The largest buffer of a chunk (the feed-forward's hidden state) on a CPU; above it caches and page faults cost more.
 CHUNK_BYTES = 8 * 2**20
@@ -29,12 +29,14 @@ class TemporalTransformerSpec:
         feed_forward_out: the same after the attention.
         position: hidden width over channels of the frame-position MLP, >= 1.
         text: whether the layer attends to the clip's text where the network has text at all.
+        place: whether tokens are told where in the picture they lie: what is attended to may be of a place (boxes).
     """
 
     feed_forward_in: int = 4
     feed_forward_out: int = 4
     position: int = 4
     text: bool = True
+    place: bool = False
 
     def build(self, channels: int, num_heads: int, context_width: int | None) -> "TemporalTransformer":
         """The layer for tokens of ``channels``; ``context_width`` None where the site has no text."""
@@ -107,6 +109,7 @@ class TemporalTransformer(nn.Module):
     def __init__(self, spec: TemporalTransformerSpec, channels: int, num_heads: int, context_width: int | None) -> None:
         super().__init__()
         self.position = NumberEmbedding(channels, spec.position * channels, channels)
+        self.place = PlaceEmbedding(channels) if spec.place else None
         self.feed_forward_in = FeedForward(channels, spec.feed_forward_in) if spec.feed_forward_in else None
         self.self_attention = SelfAttention(channels, num_heads)
         self.cross_attention = None
@@ -131,11 +134,15 @@ class TemporalTransformer(nn.Module):
         """
         pixels = z.unflatten(0, (-1, clip.num_frames)).transpose(1, 2)  # b n t c, a view
         positions = self.position(torch.arange(clip.num_frames, device=z.device, dtype=torch.float32))  # t c
+        if self.place is not None:
+            positions = positions + self.place(*_grid(clip, pixels.shape[1]))[:, None]  # n t c
         text = self._keys_values(clip)
         share = self.mixing.temporal_share(clip).to(z.dtype)  # under autocast weights and features differ in dtype
+        size = self._chunk_size(pixels)
+        places = positions.expand(pixels.shape[1], -1, -1).split(size)
         chunks = [
-            torch.lerp(chunk, self._align(chunk, positions, text).to(z.dtype), share).transpose(1, 2)  # b t n c
-            for chunk in pixels.split(self._chunk_size(pixels), dim=1)
+            torch.lerp(chunk, self._align(chunk, place, text).to(z.dtype), share).transpose(1, 2)  # b t n c
+            for chunk, place in zip(pixels.split(size, dim=1), places, strict=True)
         ]
         return (chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=2)).reshape(z.shape)
 
@@ -164,6 +171,17 @@ class TemporalTransformer(nn.Module):
         if pixels.device.type != "cpu":
             return num_pixels
         return max(1, min(num_pixels, CHUNK_BYTES // (batch * num_frames * self.token_width * pixels.element_size())))
+
+
+def _grid(clip: Clip, num_tokens: int) -> tuple[int, int]:
+    """Rows and columns of the tokens, which are the clip's frames halved some times."""
+    if clip.size is None:
+        raise ValueError("these layers ask where tokens lie; give the clip the size of its frames")
+    height, width = clip.size
+    rows = round((num_tokens * height / width) ** 0.5)
+    if rows * (num_tokens // rows) != num_tokens:
+        raise ValueError(f"{num_tokens} tokens are no grid of frames of {height}x{width}")
+    return rows, num_tokens // rows
 
 
 def attend(

@@ -84,9 +84,9 @@ class LayerSet:
         return cls(res_block=TemporalResBlockSpec(statistics="position"))
 
     @classmethod
-    def boxes(cls) -> "LayerSet":
-        """Attention to box tokens on single images, in the place of the clip's text."""
-        attention = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=1, position=1)
+    def scene(cls) -> "LayerSet":
+        """Attention to the tokens of a scene on single images, in the place of the clip's text."""
+        attention = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=1, position=1, place=True)
         return cls(transformer=attention)
 
     def with_context(self) -> "LayerSet":

@@ -19,7 +19,7 @@ from torch import nn
 from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from latentloom.align import TemporalLayers
-from latentloom.models.boxes import BoxEncoder
+from latentloom.models.scenes import SceneEncoder
 from latentloom.models.untrusted import check_member_folder, printable, read_json, safetensors_header
 from latentloom.models.upsampler import PixelUpsampler
 
@@ -70,9 +70,9 @@ def load_upsampler(folder: Path, dtype: torch.dtype) -> PixelUpsampler:
     return _load_network(PixelUpsampler, folder, dtype)
 
 
-def load_boxes(folder: Path, dtype: torch.dtype) -> BoxEncoder:
-    """The encoder of boxes. Raises ``ValueError`` naming the file and what is wrong with it."""
-    return _load_network(BoxEncoder, folder, dtype)
+def load_scene_encoder(folder: Path, dtype: torch.dtype) -> SceneEncoder:
+    """The encoder of scenes. Raises ``ValueError`` naming the file and what is wrong with it."""
+    return _load_network(SceneEncoder, folder, dtype)
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:

@@ -7,11 +7,11 @@ from latentloom.diffusion.objective import ObjectiveConfig
 from latentloom.models.autoencoder import AutoencoderSpec
 from latentloom.models.image_ldm import DenoiserSpec
 from latentloom.training.autoencoder import AutoencoderTraining
-from latentloom.training.boxes import BoxTraining
 from latentloom.training.decoder import DecoderTraining
 from latentloom.training.image import ImageTraining
 from latentloom.training.loop import LoopConfig
 from latentloom.training.optimizer import OptimizerConfig
+from latentloom.training.scenes import SceneTraining
 from latentloom.training.temporal import GivenFrames, TemporalTraining
 from latentloom.training.upsampler import UpsamplerTraining
 
@@ -88,9 +88,9 @@ def upsampler() -> UpsamplerTraining:
     )
 
 
-def boxes() -> BoxTraining:
-    """Boxes for the start frame, on frames whose boxes are exact."""
-    return BoxTraining(
+def scenes() -> SceneTraining:
+    """Boxes, light and traffic of the start frame, on frames whose boxes are exact."""
+    return SceneTraining(
         loop=LoopConfig(steps=1000, batch_size=12, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
         optimizer=OptimizerConfig(muon_learning_rate=0.004),
     )

@@ -5,10 +5,10 @@ from dataclasses import replace
 from latentloom.models.autoencoder import AutoencoderSpec
 from latentloom.models.image_ldm import DenoiserSpec
 from latentloom.training.autoencoder import AutoencoderTraining
-from latentloom.training.boxes import BoxTraining
 from latentloom.training.decoder import DecoderTraining
 from latentloom.training.image import ImageTraining
 from latentloom.training.loop import LoopConfig
+from latentloom.training.scenes import SceneTraining
 from latentloom.training.temporal import GivenFrames, TemporalTraining
 from latentloom.training.upsampler import UpsamplerTraining
 
@@ -28,9 +28,9 @@ def decoder(*, steps: int = 4, seed: int = 0) -> DecoderTraining:
     return DecoderTraining(loop=_loop(steps, seed), num_frames=4, fps=8.0, crop=(32, 32), adversarial_start=2)
 
 
-def boxes(*, steps: int = 4, seed: int = 0) -> BoxTraining:
+def scenes(*, steps: int = 4, seed: int = 0) -> SceneTraining:
     """Single frames whose boxes are known."""
-    return BoxTraining(loop=_loop(steps, seed))
+    return SceneTraining(loop=_loop(steps, seed))
 
 
 def upsampler(*, steps: int = 4, seed: int = 0) -> UpsamplerTraining:

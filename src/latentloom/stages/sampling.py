@@ -44,11 +44,11 @@ class VideoModel(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BoxTokens:
-    """What is asked for in boxes, and an empty scene, from which guidance of ``scale`` leads to it; ``1 n d``."""
+class SceneTokens:
+    """The scene asked for, and one of which nothing is told, from which guidance of ``scale`` leads to it."""
 
     asked: Float[Tensor, "1 n d"]
-    empty: Float[Tensor, "1 n d"]
+    untold: Float[Tensor, "1 n d"]
     scale: float
 
 
@@ -77,7 +77,7 @@ def sample_clip(
     request: ClipRequest,
     *,
     known: KnownFrames | None = None,
-    boxes: BoxTokens | None = None,
+    scene: SceneTokens | None = None,
     numbers: Mapping[str, Float[Tensor, "1 *t"]] | None = None,
     noise: Float[Tensor, "1 t c h w"] | None = None,
     generator: torch.Generator | None = None,
@@ -89,7 +89,7 @@ def sample_clip(
     Args:
         known: frames that the result holds as they are; the network is told of them, with context guidance (paper,
             Sec. 3.2), which comes before text guidance.
-        boxes: tokens for the layers that attend to boxes, with guidance of their own; not together with ``known``.
+        scene: tokens for the layers that attend to them, with guidance of their own; not together with ``known``.
         numbers: further conditions beside the request's fps.
 
     Raises:
@@ -104,7 +104,7 @@ def sample_clip(
     if known is not None and known.latents.shape != shape:
         raise ValueError(f"the known frames are {tuple(known.latents.shape)}, this request needs {shape} (1 t c h w)")
     noise = noise.to(device, model.unet.dtype)
-    predict = guided(network, *_chain(model, request, known, boxes, dict(numbers or {}), generator))
+    predict = guided(network, *_chain(model, request, known, scene, dict(numbers or {}), generator))
     if known is not None:
         predict = known.keeping(predict, noise, model.scheduler)
     steps = request.num_inference_steps
@@ -160,20 +160,20 @@ def _chain(
     model: VideoModel,
     request: ClipRequest,
     known: KnownFrames | None,
-    boxes: BoxTokens | None,
+    scene: SceneTokens | None,
     numbers: dict[str, Tensor],
     generator: torch.Generator | None,
 ) -> tuple[Conditions, *tuple[Link, ...]]:
-    """The unconditional end of the guidance, and its links: known frames or boxes where there are any, and the text."""
+    """The unconditional end of the guidance, and its links: known frames or a scene, where given, and the text."""
     warn_about_losses(model.tokenizer, [request.prompt, request.negative_prompt])
     if request.fps is not None:
         numbers["fps"] = torch.tensor([request.fps], device=model.execution_device)
     negative, positive = (_encode(model, text) for text in (request.negative_prompt, request.prompt))
     base = Conditions(text=negative, numbers=numbers)
-    if boxes is not None:
-        given = replace(base, temporal_text=boxes.asked)
+    if scene is not None:
+        given = replace(base, temporal_text=scene.asked)
         told = replace(given, text=positive)
-        return replace(base, temporal_text=boxes.empty), (boxes.scale, given), (request.guidance_scale, told)
+        return replace(base, temporal_text=scene.untold), (scene.scale, given), (request.guidance_scale, told)
     if known is None:
         return base, (request.guidance_scale, base.with_text(positive))
     levels = torch.tensor([request.context_noise], device=model.execution_device)

@@ -1,4 +1,4 @@
-"""The first stage: one image from text, or from text and boxes, with the image LDM alone (paper, Sec. 3.2 and 4.1).
+"""The first stage: one image from text, or from text and a scene, with the image LDM alone (paper, Sec. 3.2 and 4.1).
 
 The prediction stage starts from it; it is also the picture the image LDM was trained for.
 """
@@ -11,48 +11,47 @@ from torch import Tensor
 
 from latentloom.align import TemporalLayers, attach
 from latentloom.conditions import Conditions
-from latentloom.data.boxes import Boxes
+from latentloom.data.scenes import SceneTensors
 from latentloom.diffusion.sampler import StepCallback
-from latentloom.models.boxes import BoxEncoder
+from latentloom.models.scenes import SceneBatch, SceneEncoder
 from latentloom.shapes import fold_frames, unfold_frames
 from latentloom.stages.request import MAX_GUIDANCE, ClipRequest, check_number
-from latentloom.stages.sampling import BoxTokens, VideoModel, sample_clip
+from latentloom.stages.sampling import SceneTokens, VideoModel, sample_clip
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class BoxedScene:
-    """Boxes, the encoder that turns them into tokens, and the layers on the image UNet that attend to these.
+class SceneConditions:
+    """A scene, the encoder that turns it into tokens, and the layers on the image UNet that attend to these.
 
-    ``scale`` is the guidance from an empty scene to this one, 0 to 100; 1 is plain.
+    ``scale`` is the guidance from a scene of which nothing is told to this one, 0 to 100; 1 is plain.
     """
 
-    boxes: Boxes
-    encoder: BoxEncoder
+    scene: SceneTensors
+    encoder: SceneEncoder
     layers: TemporalLayers
     scale: float = 2.0
 
     def __post_init__(self) -> None:
-        check_number("boxes_guidance", self.scale, 0.0, MAX_GUIDANCE)
+        check_number("scene_guidance", self.scale, 0.0, MAX_GUIDANCE)
 
-    def tokens(self) -> BoxTokens:
-        """The scene and an empty one, on the encoder's device."""
-        corners, labels = (x[None].to(self.encoder.device) for x in (self.boxes.corners, self.boxes.labels))
-        asked, empty = (self.encoder(corners, each) for each in (labels, torch.full_like(labels, -1)))
-        return BoxTokens(asked=asked, empty=empty, scale=self.scale)
+    def tokens(self) -> SceneTokens:
+        """The scene and one of which nothing is told, on the encoder's device."""
+        scenes = SceneBatch.of(self.scene, self.encoder.device)
+        return SceneTokens(asked=self.encoder(scenes), untold=self.encoder(scenes.untold()), scale=self.scale)
 
 
 def generate_start_frame(
     model: VideoModel,
     request: ClipRequest,
     *,
-    scene: BoxedScene | None = None,
+    scene: SceneConditions | None = None,
     generator: torch.Generator | None = None,
     callback_on_step_end: StepCallback | None = None,
 ) -> Float[Tensor, "1 1 c h w"]:
     """Latents of one image, whatever number of frames the request has; ``decode_frames`` shows it.
 
     Args:
-        scene: boxes that the image should hold (paper, Sec. 4.1); None is the image model alone.
+        scene: what the image should hold (paper, Sec. 4.1); None is the image model alone.
         callback_on_step_end: called with (step, timestep, latents); may return replacement latents; raising cancels.
 
     Raises:
@@ -60,7 +59,7 @@ def generate_start_frame(
     """
 
     if scene is not None:
-        return _with_boxes(model, request.of_length(1), scene, generator, callback_on_step_end)
+        return _with_scene(model, request.of_length(1), scene, generator, callback_on_step_end)
 
     def image_model(latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
         images = model.unet(fold_frames(latents), timestep, encoder_hidden_states=conditions.text).sample
@@ -70,15 +69,15 @@ def generate_start_frame(
 
 
 @torch.no_grad()
-def _with_boxes(
+def _with_scene(
     model: VideoModel,
     request: ClipRequest,
-    scene: BoxedScene,
+    scene: SceneConditions,
     generator: torch.Generator | None,
     callback: StepCallback | None,
 ) -> Tensor:
     video = attach(model.unet, scene.layers)
     try:
-        return sample_clip(model, video.predict, request, boxes=scene.tokens(), generator=generator, callback=callback)
+        return sample_clip(model, video.predict, request, scene=scene.tokens(), generator=generator, callback=callback)
     finally:
         video.detach()

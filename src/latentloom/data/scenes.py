@@ -1,11 +1,12 @@
-"""Boxes of things in a picture: scene files that users write, and the boxes of a dataset's frames.
+"""What the first frame should hold: scene files that users write, and what a dataset knows of its frames.
 
-A scene file is JSON:
+A scene file is JSON, every part of it may be left out:
 
-    {"version": 1, "boxes": [{"label": "vehicle", "box": [0.42, 0.5, 0.58, 0.66]}]}
+    {"version": 1, "light": "day", "vehicles": 1, "boxes": [{"label": "vehicle", "box": [0.42, 0.5, 0.58, 0.66]}]}
 
-``box`` is x0, y0, x1, y1 in fractions of width and height, from the upper left; ``label`` one of ``LABELS``. A dataset
-keeps ``boxes/<id>.json`` beside its frames: per frame a list of [x0, y0, x1, y1, index of the label].
+``box`` is x0, y0, x1, y1 in fractions of width and height, from the upper left; ``label`` one of ``LABELS``. No boxes
+(``[]``) is an empty road, left out they are not told. A dataset keeps ``boxes/<id>.json`` beside its frames: per frame
+a list of [x0, y0, x1, y1, index of the label]; light and vehicles are its labels ``night`` (0 or 1) and ``vehicles``.
 """
 
 import json
@@ -25,8 +26,13 @@ from latentloom.files import printable, write_text
 
 Label = Literal["vehicle", "person", "bicycle", "motorcycle", "traffic_light", "traffic_sign"]
 LABELS: tuple[str, ...] = get_args(Label)
+Light = Literal["day", "night"]
+NUMBERS = ("night", "vehicles")
+"""Labels of a frame: 1 by night and 0 by day; how many vehicles it shows."""
 MAX_BOXES = 16
 """What a scene file may hold, and how many of a frame's boxes are told to a network: the largest."""
+EMPTY, UNTOLD = -1, -2
+"""Labels of slots: no box, and boxes that were not told."""
 MAX_BYTES = 1 << 20
 _SIDES = ("x0", "y0", "x1", "y1")
 
@@ -51,12 +57,14 @@ class SceneBox(BaseModel):
 
 
 class Scene(BaseModel):
-    """What a picture should hold; no boxes is an empty road."""
+    """What a picture should hold; None is not told, no boxes is an empty road."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     version: Literal[1] = 1
-    boxes: Annotated[tuple[SceneBox, ...], Field(max_length=MAX_BOXES)] = ()
+    light: Light | None = None
+    vehicles: Annotated[int, Field(ge=0, le=MAX_BOXES)] | None = None
+    boxes: Annotated[tuple[SceneBox, ...], Field(max_length=MAX_BOXES)] | None = None
 
     @classmethod
     def read(cls, path: Path) -> "Scene":
@@ -83,27 +91,44 @@ class Scene(BaseModel):
         except ValueError as error:
             raise ValueError(f"{printable(path)}: {error}") from error
 
-    def tensors(self) -> "Boxes":
-        """The boxes as a network takes them."""
-        return Boxes.of([[*box.box, float(LABELS.index(box.label))] for box in self.boxes])
+    def tensors(self) -> "SceneTensors":
+        """The scene as a network takes it."""
+        rows = None if self.boxes is None else [[*box.box, float(LABELS.index(box.label))] for box in self.boxes]
+        night = None if self.light is None else float(self.light == "night")
+        return SceneTensors.of(rows, night=night, vehicles=self.vehicles)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Boxes:
-    """``MAX_BOXES`` slots: corners in fractions, and labels, -1 in empty slots; the largest boxes first."""
+class SceneTensors:
+    """``MAX_BOXES`` slots, the largest boxes first, and the numbers of ``NUMBERS``.
+
+    Attributes:
+        corners: x0, y0, x1, y1 in fractions.
+        labels: of ``LABELS``; ``EMPTY`` in slots without a box, ``UNTOLD`` in all slots where no boxes were told.
+        numbers: in the order of ``NUMBERS``; NaN where not told.
+    """
 
     corners: Float[Tensor, "n 4"]
     labels: Int64[Tensor, " n"]
+    numbers: Float[Tensor, " k"]
 
     @classmethod
-    def of(cls, rows: Sequence[Sequence[float]]) -> "Boxes":
-        """From rows x0, y0, x1, y1, label; of more than ``MAX_BOXES`` the largest."""
-        largest = sorted(rows, key=lambda row: (row[0] - row[2]) * (row[3] - row[1]))[:MAX_BOXES]
-        corners, labels = torch.zeros(MAX_BOXES, 4), torch.full((MAX_BOXES,), -1)
+    def of(
+        cls,
+        rows: Sequence[Sequence[float]] | None = None,
+        *,
+        night: float | None = None,
+        vehicles: float | None = None,
+    ) -> "SceneTensors":
+        """From rows x0, y0, x1, y1, label (of more than ``MAX_BOXES`` the largest); None is not told."""
+        largest = sorted(rows or (), key=lambda row: (row[0] - row[2]) * (row[3] - row[1]))[:MAX_BOXES]
+        corners, labels = torch.zeros(MAX_BOXES, 4), torch.full((MAX_BOXES,), UNTOLD if rows is None else EMPTY)
         for slot, row in enumerate(largest):
             corners[slot] = torch.tensor(row[:4], dtype=torch.float32)
             labels[slot] = int(row[4])
-        return cls(corners=corners, labels=labels)
+        told = {"night": night, "vehicles": vehicles}
+        numbers = torch.tensor([math.nan if told[name] is None else float(told[name]) for name in NUMBERS])
+        return cls(corners=corners, labels=labels, numbers=numbers)
 
 
 def save_boxes(root: Path, clip_id: str, frames: Sequence[Sequence[Sequence[float]]]) -> None:

@@ -4,8 +4,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from latentloom.data.boxes import LABELS, MAX_BOXES, Boxes, Scene, load_boxes, save_boxes
 from latentloom.data.manifest import Dataset, DatasetWriter
+from latentloom.data.scenes import EMPTY, LABELS, MAX_BOXES, UNTOLD, Scene, SceneTensors, load_boxes, save_boxes
 
 CAR = {"label": "vehicle", "box": [0.4, 0.5, 0.6, 0.7]}
 
@@ -21,8 +21,15 @@ def test_a_scene_file_becomes_slots_largest_box_first(tmp_path):
     boxes = scene(tmp_path, {"version": 1, "boxes": [small, CAR]}).tensors()
     assert boxes.corners.shape == (MAX_BOXES, 4)
     torch.testing.assert_close(boxes.corners[0], torch.tensor(CAR["box"]))
-    assert boxes.labels.tolist() == [0, 1] + [-1] * (MAX_BOXES - 2)
-    assert scene(tmp_path, {}).tensors().labels.tolist() == [-1] * MAX_BOXES
+    assert boxes.labels.tolist() == [0, 1] + [EMPTY] * (MAX_BOXES - 2)
+    assert boxes.numbers.isnan().all()
+
+
+def test_an_empty_road_and_a_scene_of_which_nothing_is_told_are_two_things(tmp_path):
+    empty = scene(tmp_path, {"boxes": [], "light": "night", "vehicles": 0}).tensors()
+    assert empty.labels.tolist() == [EMPTY] * MAX_BOXES and empty.numbers.tolist() == [1.0, 0.0]
+    nothing = scene(tmp_path, {}).tensors()
+    assert nothing.labels.tolist() == [UNTOLD] * MAX_BOXES and nothing.numbers.isnan().all()
 
 
 @pytest.mark.parametrize(
@@ -41,6 +48,10 @@ def test_a_scene_file_becomes_slots_largest_box_first(tmp_path):
         ({"boxes": [CAR] * 10_000}, "at most 16"),
         ({"boxes": [CAR], "camera": 1}, "camera"),
         ({"version": 2}, "version"),
+        ({"light": "noon"}, "light"),
+        ({"vehicles": -1}, "vehicles"),
+        ({"vehicles": 17}, "vehicles"),
+        ({"vehicles": 2.5}, "vehicles"),
     ],
 )
 def test_a_scene_that_is_none_is_refused_with_the_place(tmp_path, content, message):
@@ -61,7 +72,7 @@ def test_a_file_that_is_missing_or_huge_is_refused(tmp_path):
 
 def test_of_more_boxes_than_slots_the_largest_are_told():
     rows = [[0.0, 0.0, 0.01 * k, 0.01 * k, 0] for k in range(1, 41)]
-    assert Boxes.of(rows).corners[:, 2].tolist() == pytest.approx([0.01 * k for k in range(40, 24, -1)])
+    assert SceneTensors.of(rows).corners[:, 2].tolist() == pytest.approx([0.01 * k for k in range(40, 24, -1)])
 
 
 @pytest.fixture

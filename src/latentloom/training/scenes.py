@@ -1,7 +1,8 @@
-"""Training of box conditioning on a frozen image model: an encoder of boxes and layers that attend to its tokens.
+"""Training of scene conditioning on a frozen image model: an encoder of scenes and layers that attend to its tokens.
 
-Paper, Sec. 4.1: the bounding-box conditioned image model makes the start frame. Here the image model stays bit-equal
-and the boxes come in by layers on its sites, on single frames of cached latents whose boxes the dataset knows.
+Paper, Sec. 4.1: the image model conditioned on bounding boxes, day or night and crowdedness makes the start frame. Here
+the image model stays bit-equal and the scene comes in by layers on its sites, learned on single frames of cached
+latents whose boxes the dataset knows.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,25 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
 from latentloom.align import Aligned, TemporalLayers, attach
 from latentloom.backbones.unet import matmul_attention
 from latentloom.conditions import Conditions
-from latentloom.data.boxes import Boxes, load_boxes
 from latentloom.data.clips import draw_weights, image_items, spread
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
+from latentloom.data.scenes import NUMBERS, SceneTensors, load_boxes
 from latentloom.data.sheets import contact_sheet
 from latentloom.diffusion.guidance import guided
 from latentloom.diffusion.objective import ObjectiveConfig, training_loss
 from latentloom.diffusion.sampler import clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule
 from latentloom.models.autoencoder import VideoAutoencoder
-from latentloom.models.boxes import BoxEncoder
 from latentloom.models.digest import digest_of_network
 from latentloom.models.image_ldm import ImageLDM
+from latentloom.models.scenes import SceneBatch, SceneEncoder
 from latentloom.shapes import to_pixels
 from latentloom.training.clips import TextTable
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
@@ -38,22 +40,29 @@ from latentloom.training.run_folder import save_result, settings_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoxTraining:
-    """Settings of `train_boxes`. Layout is decided where there is little but noise, hence the bias."""
+class SceneTraining:
+    """Settings of `train_scenes`. Layout is decided where there is little but noise, hence the bias.
+
+    Attributes:
+        caption_dropout, boxes_dropout, number_dropout: shares of frames whose caption, boxes, or each of whose numbers
+            are not told. A caption names light and traffic too: what it says is learned from it, not from the scene.
+    """
 
     loop: LoopConfig
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     objective: ObjectiveConfig = field(default_factory=lambda: ObjectiveConfig(high_noise_bias=1.0))
     alpha_rate: float = 10.0
-    caption_dropout: float = 0.1
+    caption_dropout: float = 0.3
+    boxes_dropout: float = 0.3
+    number_dropout: float = 0.1
     source_weights: Mapping[str, float] = field(default_factory=dict)
 
 
-class BoxedImages:
-    """Cached latents of single frames with caption and boxes, of the clips whose boxes are known."""
+class SceneImages:
+    """Cached latents of single frames with caption and scene, of the clips whose boxes are known."""
 
-    def __init__(self, dataset: Dataset, cache: LatentCache, caption_dropout: float, split: str = "train"):
-        self.dataset, self.cache, self.caption_dropout = dataset, cache, caption_dropout
+    def __init__(self, dataset: Dataset, cache: LatentCache, config: SceneTraining, split: str = "train"):
+        self.dataset, self.cache, self.config = dataset, cache, config
         self.boxes = {
             record.id: rows for record in dataset.records if (rows := load_boxes(dataset, record)) is not None
         }
@@ -68,28 +77,35 @@ class BoxedImages:
     def __getitem__(self, draw: Draw) -> dict[str, Any]:
         index, frame = self.places[draw.item]
         record = self.dataset.records[index]
-        boxes = Boxes.of(self.boxes[record.id][frame])
-        dropped = torch.rand((), generator=torch.Generator().manual_seed(draw.seed)) < self.caption_dropout
+        chance = torch.rand(2 + len(NUMBERS), generator=torch.Generator().manual_seed(draw.seed)).tolist()
+        rows = None if chance[1] < self.config.boxes_dropout else self.boxes[record.id][frame]
+        told = {
+            name: record.labels[name][frame]
+            for name, luck in zip(NUMBERS, chance[2:], strict=True)
+            if name in record.labels and luck >= self.config.number_dropout
+        }
+        scene = SceneTensors.of(rows, night=told.get("night"), vehicles=told.get("vehicles"))
         return {
             "latents": self.cache.latents(record, [frame]),
-            "caption": "" if dropped else record.caption(frame),
-            "corners": boxes.corners,
-            "labels": boxes.labels,
+            "caption": "" if chance[0] < self.config.caption_dropout else record.caption(frame),
+            "corners": scene.corners,
+            "labels": scene.labels,
+            "numbers": scene.numbers,
             "id": f"{record.id}:{frame}",
         }
 
 
-class BoxObjective(nn.Module):
-    """The diffusion loss of images under their captions and boxes."""
+class SceneObjective(nn.Module):
+    """The diffusion loss of images under their captions and scenes."""
 
-    def __init__(self, video: Aligned, encoder: BoxEncoder, model: ImageLDM, config: BoxTraining) -> None:
+    def __init__(self, video: Aligned, encoder: SceneEncoder, model: ImageLDM, config: SceneTraining) -> None:
         super().__init__()
         self.video, self.encoder, self.text, self.config = video, encoder, TextTable(model), config
         self.schedule = NoiseSchedule.from_scheduler(model.scheduler)
         self.prediction_type = model.scheduler.config["prediction_type"]
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        tokens = self.encoder(batch["corners"], batch["labels"])
+        tokens = self.encoder(scenes_of(batch))
         conditions = Conditions(text=self.text(batch["caption"]), temporal_text=tokens)
         loss = training_loss(
             lambda noisy, timesteps: self.video.predict(noisy, timesteps, conditions),
@@ -102,15 +118,20 @@ class BoxObjective(nn.Module):
         return loss, {}
 
 
-class BoxTask:
-    """Encoder and layers as one player, and a sheet of real frames over samples for their boxes."""
+def scenes_of(batch: dict[str, Any]) -> SceneBatch:
+    """The scenes of a batch of items."""
+    return SceneBatch(corners=batch["corners"], labels=batch["labels"], numbers=batch["numbers"])
+
+
+class SceneTask:
+    """Encoder and layers as one player, and a sheet of real frames over samples for their scenes."""
 
     def __init__(
         self,
-        encoder: BoxEncoder,
+        encoder: SceneEncoder,
         layers: TemporalLayers,
         model: ImageLDM,
-        config: BoxTraining,
+        config: SceneTraining,
         dataset: Dataset,
         cache: LatentCache,
     ) -> None:
@@ -119,12 +140,12 @@ class BoxTask:
             frozen.requires_grad_(False).eval()
         self.video = attach(model.unet, layers)
         trained = nn.ModuleDict({"encoder": encoder, "layers": layers}).requires_grad_(True)
-        self.objective = BoxObjective(self.video, encoder, model, config)
+        self.objective = SceneObjective(self.video, encoder, model, config)
         optimizers = build_optimizers(
             trained, config.optimizer, fast=layers.mixing_parameters(), fast_factor=config.alpha_rate
         )
-        self.players = [Player(name="boxes", objective=self.objective, trained=trained, optimizers=optimizers)]
-        self.items = BoxedImages(dataset, cache, config.caption_dropout)
+        self.players = [Player(name="scenes", objective=self.objective, trained=trained, optimizers=optimizers)]
+        self.items = SceneImages(dataset, cache, config)
         records = [record for record, _ in self.items.places]
         self.weights = draw_weights(dataset, records, config.source_weights)
 
@@ -137,15 +158,13 @@ class BoxTask:
 
     @torch.no_grad()
     def preview(self, path: Path, generator: torch.Generator) -> dict[str, float]:
-        """Six frames spread over the set, and below each a sample for its caption and boxes."""
+        """Six frames spread over the set, and below each a sample for its caption and scene."""
         chosen = [self.items[Draw(place, 0)] for place in spread(len(self.items), 6)]
         batch = default_collate(chosen)
-        corners, labels = batch["corners"].to(generator.device), batch["labels"].to(generator.device)
-        nothing = self.objective.encoder(corners, torch.full_like(labels, -1))
-        empty = Conditions(text=self.objective.text([""] * len(chosen)), temporal_text=nothing)
-        told = Conditions(
-            text=self.objective.text(batch["caption"]), temporal_text=self.objective.encoder(corners, labels)
-        )
+        scenes = scenes_of(send_to_device(batch, generator.device))
+        encoder, text = self.objective.encoder, self.objective.text
+        empty = Conditions(text=text([""] * len(chosen)), temporal_text=encoder(scenes.untold()))
+        told = Conditions(text=text(batch["caption"]), temporal_text=encoder(scenes))
         noise = clip_noise(tuple(batch["latents"].shape), generator, generator.device, torch.float32)
         made = denoise(guided(self.video.predict, empty, (2.0, told)), noise, self.model.scheduler, 16)
         autoencoder = VideoAutoencoder(self.model.vae)
@@ -154,9 +173,9 @@ class BoxTask:
         return {"alpha_mean": sum(row.alpha for row in self.video.table()) / len(self.video.table())}
 
 
-def train_boxes(
-    config: BoxTraining,
-    encoder: BoxEncoder,
+def train_scenes(
+    config: SceneTraining,
+    encoder: SceneEncoder,
     layers: TemporalLayers,
     model: ImageLDM,
     dataset: Dataset,
@@ -174,7 +193,7 @@ def train_boxes(
     """
     networks = {"unet": model.unet, "text_encoder": model.text_encoder, "layers": layers, "encoder": encoder}
     start = {name: digest_of_network(network) for name, network in networks.items()}
-    task = BoxTask(encoder, layers, model, config, dataset, cache)
+    task = SceneTask(encoder, layers, model, config, dataset, cache)
     loop = Loop(task, config.loop, output, report)
     try:
         with matmul_attention(model.unet, loop.bfloat16_on_cpu):

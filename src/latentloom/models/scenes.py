@@ -1,0 +1,84 @@
+"""A scene as tokens for cross-attention: boxes, light, number of vehicles (spec, section 8).
+
+A box is Fourier features of its corners and a class embedding. Layers that attend to the tokens sit on the image UNet
+as temporal layers do (``LayerSet.scene``): the image model stays as it is, and without a scene nothing of this is
+there. Only the start frame is made with one (paper, Sec. 4.1).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from latentloom.data.scenes import NUMBERS, UNTOLD, SceneTensors
+from latentloom.layers.position import NUMBER_WIDTH, NumberEmbedding
+
+_SCALES = {"night": 100.0, "vehicles": 10.0}
+"""Bring each number to a range that the sinusoid of ``NumberEmbedding`` resolves."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class SceneBatch:
+    """``SceneTensors`` of several pictures."""
+
+    corners: Float[Tensor, "b n 4"]
+    labels: Int64[Tensor, "b n"]
+    numbers: Float[Tensor, "b k"]
+
+    @classmethod
+    def of(cls, scene: SceneTensors, device: torch.device) -> "SceneBatch":
+        """One scene."""
+        corners, labels, numbers = (x[None].to(device) for x in (scene.corners, scene.labels, scene.numbers))
+        return cls(corners=corners, labels=labels, numbers=numbers)
+
+    def untold(self) -> "SceneBatch":
+        """As many pictures of which nothing is told."""
+        labels, numbers = torch.full_like(self.labels, UNTOLD), torch.full_like(self.numbers, torch.nan)
+        return SceneBatch(corners=torch.zeros_like(self.corners), labels=labels, numbers=numbers)
+
+
+class SceneEncoder(ModelMixin, ConfigMixin):
+    """Scenes to ``b n+k d`` tokens, one for each slot and each number; empty and untold have tokens of their own."""
+
+    @register_to_config
+    def __init__(self, width: int, num_labels: int, frequencies: int = 8) -> None:
+        super().__init__()
+        self.labels = nn.Embedding(num_labels + 2, width)  # the last two: an empty slot, boxes that were not told
+        self.project = nn.Sequential(nn.Linear(8 * frequencies, width), nn.SiLU(), nn.Linear(width, width))
+        self.names = nn.Embedding(2 * len(NUMBERS), width)  # each number told, each number not told
+        self.numbers = nn.ModuleList(NumberEmbedding(NUMBER_WIDTH, width, width) for _ in NUMBERS)
+
+    @property
+    def width(self) -> int:
+        """Numbers per token."""
+        return self.config["width"]
+
+    def forward(self, scenes: SceneBatch) -> Float[Tensor, "b m d"]:
+        """The tokens, slots first."""
+        return torch.cat([self._slots(scenes.corners, scenes.labels), self._numbers(scenes.numbers)], 1)
+
+    def _slots(self, corners: Float[Tensor, "b n 4"], labels: Int64[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
+        # float32 whatever the weights are: bfloat16 has no digits for the fast octaves
+        octaves = math.pi * 2.0 ** torch.arange(self.config["frequencies"], device=corners.device)
+        angles = corners.float().unsqueeze(-1) * octaves
+        features = torch.cat([angles.sin(), angles.cos()], -1).flatten(2).to(self.labels.weight.dtype)
+        boxed = labels >= 0
+        special = self.config["num_labels"] + (labels == UNTOLD).long()
+        known = self.labels(labels.where(boxed, special))
+        return known + self.project(features) * boxed.unsqueeze(-1)
+
+    def _numbers(self, numbers: Float[Tensor, "b k"]) -> Float[Tensor, "b k d"]:
+        told = numbers.isfinite()
+        rows = torch.arange(len(NUMBERS), device=numbers.device)
+        tokens = self.names(rows + len(NUMBERS) * (~told).long())
+        values = [
+            embedding(value.where(known, 0.0) * _SCALES[name])
+            for name, embedding, value, known in zip(
+                NUMBERS, self.numbers, numbers.unbind(1), told.unbind(1), strict=True
+            )
+        ]
+        return tokens + torch.stack(values, 1) * told.unsqueeze(-1)
