@@ -27,8 +27,9 @@ from typing import Any
 import torch
 
 from latentloom.data.manifest import Caption, ClipRecord, Dataset, DatasetWriter
-from latentloom.data.scenes import LABELS, save_boxes
+from latentloom.data.scenes import save_boxes
 from latentloom.data.video import read_image, read_video
+from latentloom.scenes import LABELS
 
 WINDOW = 16  # frames that one simulator caption describes
 METRES_PER_SECOND = 0.44704  # in a mile per hour

@@ -12,8 +12,9 @@ import argparse
 from pathlib import Path
 
 from latentloom.data.manifest import Caption, ClipRecord, DatasetWriter
-from latentloom.data.scenes import LABELS, save_boxes
+from latentloom.data.scenes import save_boxes
 from latentloom.data.world import Box, WorldClip, random_scene, render
+from latentloom.scenes import LABELS
 
 SECONDS = 10 / 7  # that one caption describes
 HELD_OUT = 20  # every twentieth scene

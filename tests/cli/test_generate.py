@@ -90,7 +90,7 @@ def test_a_generation_that_is_cut_short_leaves_no_receipt_of_another(
         raise KeyboardInterrupt
 
     (tmp_path / "out.json").write_text("how another video was made")
-    monkeypatch.setattr("latentloom.cli.clip_files.write_sheet", cut_short)
+    monkeypatch.setattr("latentloom.generation.files.write_sheet", cut_short)
     assert latentloom(*words(saved_stack_folder, tmp_path / "out.mp4", "--force")).code == 130
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
 
@@ -232,3 +232,14 @@ def test_a_stack_without_the_layers_says_how_to_get_them(latentloom, saved_stack
     command = words(saved_stack_folder, tmp_path / "out.mp4")
     assert "latentloom train prediction" in refusal(latentloom(*command, "--start-frame", picture))
     assert "latentloom train interpolation" in refusal(latentloom(*command, "--interpolate", 1))
+
+
+def test_a_plan_has_a_line_for_each_stage_and_makes_nothing(latentloom, long_stack, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    result = latentloom("plan", long_stack, "--frames", 40, "--interpolate", 1, "--rollouts", 2, "--dtype", "fp32")
+    assert result.code == 0, result.err
+    for stage in ("start frame", "prediction", "interpolation-1", "decoding", "writing", "all"):
+        assert any(line.strip().startswith(stage) for line in result.out.splitlines())
+    assert names(tmp_path) == []
+    assert "no upsampler" in refusal(latentloom("plan", long_stack, "--upsample"))
+    assert "add --upsample" in refusal(latentloom("plan", long_stack, "--tile", "64x64"))

@@ -5,7 +5,8 @@ import pytest
 import torch
 
 from latentloom.data.manifest import Dataset, DatasetWriter
-from latentloom.data.scenes import EMPTY, LABELS, MAX_BOXES, UNTOLD, Scene, SceneTensors, load_boxes, save_boxes
+from latentloom.data.scenes import Scene, load_boxes, save_boxes
+from latentloom.scenes import EMPTY, LABELS, MAX_BOXES, UNTOLD, SceneTensors
 
 CAR = {"label": "vehicle", "box": [0.4, 0.5, 0.6, 0.7]}
 

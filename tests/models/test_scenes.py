@@ -1,7 +1,7 @@
 import torch
 
-from latentloom.data.scenes import MAX_BOXES, NUMBERS, SceneTensors
-from latentloom.models.scenes import SceneBatch, SceneEncoder
+from latentloom.models.scenes import SceneEncoder
+from latentloom.scenes import MAX_BOXES, NUMBERS, SceneBatch, SceneTensors
 
 
 def of_scene(encoder: SceneEncoder, scene: SceneTensors) -> torch.Tensor:

@@ -8,7 +8,8 @@ from latentloom.align import TemporalLayers, attach
 from latentloom.diffusion.schedule import noise_scheduler
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.upsampler import PixelUpsampler
-from latentloom.stages.upsampling import UpsamplingRequest, tiled, upsample_frames
+from latentloom.stages.request import UpsamplingRequest
+from latentloom.stages.upsampling import tiled, upsample_frames
 
 REQUEST = UpsamplingRequest(num_inference_steps=2, portion=4, overlap=2)
 

@@ -12,11 +12,12 @@ from torch import Tensor
 from latentloom.align import TemporalLayers
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
-from latentloom.data.scenes import LABELS, UNTOLD, SceneTensors, save_boxes
+from latentloom.data.scenes import save_boxes
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.models.scenes import SceneEncoder
 from latentloom.recipes import tiny
+from latentloom.scenes import LABELS, UNTOLD, SceneTensors
 from latentloom.stack import Stack
 from latentloom.stack_folder import StackInfo
 from latentloom.stages.request import ClipRequest, seeded_generator

@@ -11,14 +11,16 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
-from latentloom.cli.clip_files import DECODED_AT_ONCE, ClipFiles, sample, write_clip, write_sheet
 from latentloom.cli.options import compute_device
+from latentloom.cli.progress import progress
 from latentloom.data.clips import Window, spread
 from latentloom.data.manifest import Dataset
 from latentloom.diffusion.sampler import clip_noise
 from latentloom.evaluation.memorisation import nearest_frames
 from latentloom.evaluation.motion import frame_difference, frame_difference_ratio
 from latentloom.files import write_text
+from latentloom.generation.clips import sample, write_clip
+from latentloom.generation.files import DECODED_AT_ONCE, VideoFiles, write_sheet
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.precision import preferred_dtype
 from latentloom.stack import Stack
@@ -53,10 +55,10 @@ def evaluate(
     for index in range(NUM_CLIPS):
         request = stack.info.request(captions[index % len(captions)])
         seed = sampling.seed + index
-        latents = sample(stack, request, seed=seed, title=f"clip {index + 1} of {NUM_CLIPS}")
+        latents = sample(stack, request, seed=seed, title=f"clip {index + 1} of {NUM_CLIPS}", show=progress)
         if index == 0:
-            files = ClipFiles.beside(folder / "sample.mp4")
-            write_clip(stack, request, latents, files, seed=seed)
+            files = VideoFiles.beside(folder / "sample.mp4")
+            write_clip(stack, request, latents, files, seed=seed, show=progress)
         with_layers.append(_decoded(stack, latents))
         without.append(_decoded(stack, _image_model_clip(stack, request, seed)))
     real = _real_clips(dataset, windows)
@@ -82,7 +84,7 @@ def _image_model_clip(stack: Stack, request: ClipRequest, seed: int) -> Tensor:
     channels, factor = stack.unet.config["in_channels"], VideoAutoencoder(stack.vae).factor
     shape = (1, request.num_frames, channels, request.height // factor, request.width // factor)
     noise = clip_noise(shape, seeded_generator(seed), stack.execution_device, stack.unet.dtype)
-    return sample(stack, alone, noise=noise[:, :count], title="the same without temporal layers")
+    return sample(stack, alone, noise=noise[:, :count], title="the same without temporal layers", show=progress)
 
 
 def _real_clips(dataset: Dataset, windows: Sequence[Window]) -> UInt8[Tensor, "n t h w 3"]:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from latentloom.cli.options import Seed, Threads, check_output_folder, use_threads
+from latentloom.cli.options import Seed, Threads, check_output_folder, compute_device, use_threads
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -31,18 +31,19 @@ def demo(
     A minute on two cores. Files of an earlier demo in the folder are overwritten."""
     check_output_folder(output)
     use_threads(threads)
-    from latentloom.cli import clip_files
-    from latentloom.cli.generation import Asked, checked_cascade, open_stack, print_plan
+    from latentloom.cli.generate import print_request
+    from latentloom.cli.progress import progress
+    from latentloom.generation.asked import Asked
+    from latentloom.generation.clips import sample, write_clip
+    from latentloom.generation.videos import Generation, open_stack
 
-    stack = open_stack(STACK, "auto")
-    asked = Asked(prompt=PROMPT, changes={}, seed=seed)
-    cascade = checked_cascade(stack, asked)
-    request = cascade.clip
+    stack = open_stack(STACK, "auto", compute_device())
     output.mkdir(parents=True, exist_ok=True)
-    files = clip_files.ClipFiles.beside(output / NAMES[0])
-    print_plan(stack, cascade, asked, [files])
-    latents = clip_files.sample(stack, request, seed=seed)
-    clip_files.write_clip(stack, request, latents, files, seed=seed)
+    generation = Generation.of(stack, Asked(prompt=PROMPT, seed=seed), [output / NAMES[0]])
+    print_request(generation)
+    request, (files,) = generation.request.clip, generation.outputs
+    latents = sample(stack, request, seed=seed, show=progress)
+    write_clip(stack, request, latents, files, seed=seed, show=progress)
     _compare(stack, request, latents, seed, output / NAMES[3])
     print(f"{files.video}   the clip: play it")
     print(f"{files.sheet}   its frames in reading order: road, line and hills hold still; trees and sky shimmer")
@@ -56,16 +57,18 @@ def _compare(stack: "Stack", request: "ClipRequest", latents: "Tensor", seed: in
 
     import torch
 
-    from latentloom.cli import clip_files
+    from latentloom.cli.progress import progress
     from latentloom.data.clips import spread
     from latentloom.diffusion.sampler import clip_noise
+    from latentloom.generation.clips import sample
+    from latentloom.generation.files import DECODED_AT_ONCE, write_sheet
     from latentloom.stages.decoding import decode_frames
     from latentloom.stages.request import seeded_generator
 
     chosen = spread(request.num_frames, COLUMNS)
     noise = clip_noise(tuple(latents.shape), seeded_generator(seed), stack.execution_device, stack.unet.dtype)
     alone = replace(request, num_frames=len(chosen), temporal_strength=0.0)
-    images = clip_files.sample(stack, alone, noise=noise[:, chosen], title="without temporal layers")
+    images = sample(stack, alone, noise=noise[:, chosen], title="without temporal layers", show=progress)
     rows = torch.cat([latents[:, chosen], images], dim=1)
-    frames = list(decode_frames(stack.autoencoder, rows, clip_files.DECODED_AT_ONCE))
-    clip_files.write_sheet(torch.stack(frames), path, columns=len(chosen))
+    frames = list(decode_frames(stack.autoencoder, rows, DECODED_AT_ONCE))
+    write_sheet(torch.stack(frames), path, columns=len(chosen))

@@ -4,15 +4,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+
+from latentloom.generation.progress import Advance
 
 SECONDS_BETWEEN_LINES = 10.0
-
-
-class Advance(Protocol):
-    """Called with how much is done, of how much, and a note worth reading."""
-
-    def __call__(self, done: int, total: int, note: str = "") -> None: ...
 
 
 @contextmanager

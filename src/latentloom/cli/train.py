@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 import typer
 
 from latentloom.cli.options import check_output_folder, use_threads
-from latentloom.cli.training_options import TrainingOptions, takes_training_options
+from latentloom.cli.shared_options import takes
+from latentloom.cli.training_options import TrainingOptions
 
 app = typer.Typer(help="Train one stage; the same command continues a killed run.", no_args_is_help=True)
 
@@ -34,7 +35,7 @@ Run = Annotated[Path, typer.Option("-o", "--output", help="The run folder to beg
 
 
 @app.command("autoencoder")
-@takes_training_options
+@takes(TrainingOptions)
 def autoencoder(
     dataset: DatasetFolder,
     output: Run,
@@ -55,7 +56,7 @@ def autoencoder(
 
 
 @app.command("image")
-@takes_training_options
+@takes(TrainingOptions)
 def image(
     dataset: DatasetFolder,
     output: Run,
@@ -88,7 +89,7 @@ Checkpointing = Annotated[
 
 
 @app.command("temporal")
-@takes_training_options
+@takes(TrainingOptions)
 def temporal(
     dataset: DatasetFolder,
     output: Run,
@@ -104,7 +105,7 @@ def temporal(
 
 
 @app.command("prediction")
-@takes_training_options
+@takes(TrainingOptions)
 def prediction(
     dataset: DatasetFolder,
     output: Run,
@@ -123,7 +124,7 @@ def prediction(
 
 
 @app.command("interpolation")
-@takes_training_options
+@takes(TrainingOptions)
 def interpolation(
     dataset: DatasetFolder,
     output: Run,
@@ -142,7 +143,7 @@ def interpolation(
 
 
 @app.command("decoder")
-@takes_training_options
+@takes(TrainingOptions)
 def decoder(
     dataset: DatasetFolder,
     output: Run,
@@ -168,7 +169,7 @@ def decoder(
 
 
 @app.command("upsampler")
-@takes_training_options
+@takes(TrainingOptions)
 def upsampler(
     dataset: DatasetFolder,
     output: Run,
@@ -194,7 +195,7 @@ def upsampler(
 
 
 @app.command("boxes")
-@takes_training_options
+@takes(TrainingOptions)
 def boxes(dataset: DatasetFolder, output: Run, options: TrainingOptions, stack: Model) -> None:
     """Train boxes, light and traffic of the start frame, on frames whose boxes the dataset knows (boxes/<id>.json)."""
     check_output_folder(output)

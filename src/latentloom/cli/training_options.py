@@ -1,9 +1,6 @@
-"""The options that all trainings share: stated once here, given to each command by ``takes_training_options``."""
+"""The options that all trainings share: stated once here, given to each command by ``takes``."""
 
-import functools
-import inspect
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -63,27 +60,3 @@ class TrainingOptions:
     report_to: Annotated[ReportTo | None, _option(text="Log there too.")] = None
     threads: Threads = None
     dry_run: Annotated[bool, _option("--dry-run", text="Print the settings and stop.")] = False
-
-
-def takes_training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """``command(..., options)`` as one that typer sees with an option per field of ``TrainingOptions``."""
-    own = [parameter for parameter in inspect.signature(command).parameters.values() if parameter.name != "options"]
-    shared = [
-        inspect.Parameter(
-            field.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=inspect.Parameter.empty if field.default is MISSING else field.default,
-            annotation=field.type,
-        )
-        for field in fields(TrainingOptions)
-    ]
-
-    @functools.wraps(command)
-    def wrapped(**given: Any) -> None:
-        options = TrainingOptions(**{parameter.name: given.pop(parameter.name) for parameter in shared})
-        command(**given, options=options)
-
-    parameters = [*(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own), *shared]
-    wrapped.__signature__ = inspect.Signature(parameters)  # pyright: ignore[reportAttributeAccessIssue]
-    wrapped.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return wrapped

@@ -21,7 +21,6 @@ from latentloom.cli.training_options import Recipe, TrainingOptions
 from latentloom.data.clips import clip_windows
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
-from latentloom.data.scenes import LABELS
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.image_ldm import ImageLDM
@@ -29,6 +28,7 @@ from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
 from latentloom.models.scenes import SceneEncoder
 from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving, tiny
+from latentloom.scenes import LABELS
 from latentloom.stack import Stack
 from latentloom.stack_folder import DECODER, UPSAMPLER, UPSAMPLER_LAYERS, StackInfo, StageInfo
 from latentloom.stages.interpolation import FACTOR

@@ -12,27 +12,16 @@ a list of [x0, y0, x1, y1, index of the label]; light and vehicles are its label
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
-import torch
-from jaxtyping import Float, Int64
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from torch import Tensor
 
 from latentloom.data.manifest import ClipRecord, Dataset
 from latentloom.files import printable, write_text
+from latentloom.scenes import LABELS, MAX_BOXES, SceneTensors
 
-Label = Literal["vehicle", "person", "bicycle", "motorcycle", "traffic_light", "traffic_sign"]
-LABELS: tuple[str, ...] = get_args(Label)
 Light = Literal["day", "night"]
-NUMBERS = ("night", "vehicles")
-"""Labels of a frame: 1 by night and 0 by day; how many vehicles it shows."""
-MAX_BOXES = 16
-"""What a scene file may hold, and how many of a frame's boxes are told to a network: the largest."""
-EMPTY, UNTOLD = -1, -2
-"""Labels of slots: no box, and boxes that were not told."""
 MAX_BYTES = 1 << 20
 _SIDES = ("x0", "y0", "x1", "y1")
 
@@ -42,8 +31,15 @@ class SceneBox(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    label: Label
+    label: str
     box: tuple[float, float, float, float]
+
+    @field_validator("label")
+    @classmethod
+    def _known(cls, label: str) -> str:
+        if label not in LABELS:
+            raise ValueError(f"{label[:40]!r} is none of {', '.join(LABELS)}")
+        return label
 
     @field_validator("box")
     @classmethod
@@ -91,44 +87,11 @@ class Scene(BaseModel):
         except ValueError as error:
             raise ValueError(f"{printable(path)}: {error}") from error
 
-    def tensors(self) -> "SceneTensors":
+    def tensors(self) -> SceneTensors:
         """The scene as a network takes it."""
         rows = None if self.boxes is None else [[*box.box, float(LABELS.index(box.label))] for box in self.boxes]
         night = None if self.light is None else float(self.light == "night")
         return SceneTensors.of(rows, night=night, vehicles=self.vehicles)
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SceneTensors:
-    """``MAX_BOXES`` slots, the largest boxes first, and the numbers of ``NUMBERS``.
-
-    Attributes:
-        corners: x0, y0, x1, y1 in fractions.
-        labels: of ``LABELS``; ``EMPTY`` in slots without a box, ``UNTOLD`` in all slots where no boxes were told.
-        numbers: in the order of ``NUMBERS``; NaN where not told.
-    """
-
-    corners: Float[Tensor, "n 4"]
-    labels: Int64[Tensor, " n"]
-    numbers: Float[Tensor, " k"]
-
-    @classmethod
-    def of(
-        cls,
-        rows: Sequence[Sequence[float]] | None = None,
-        *,
-        night: float | None = None,
-        vehicles: float | None = None,
-    ) -> "SceneTensors":
-        """From rows x0, y0, x1, y1, label (of more than ``MAX_BOXES`` the largest); None is not told."""
-        largest = sorted(rows or (), key=lambda row: (row[0] - row[2]) * (row[3] - row[1]))[:MAX_BOXES]
-        corners, labels = torch.zeros(MAX_BOXES, 4), torch.full((MAX_BOXES,), UNTOLD if rows is None else EMPTY)
-        for slot, row in enumerate(largest):
-            corners[slot] = torch.tensor(row[:4], dtype=torch.float32)
-            labels[slot] = int(row[4])
-        told = {"night": night, "vehicles": vehicles}
-        numbers = torch.tensor([math.nan if told[name] is None else float(told[name]) for name in NUMBERS])
-        return cls(corners=corners, labels=labels, numbers=numbers)
 
 
 def save_boxes(root: Path, clip_id: str, frames: Sequence[Sequence[Sequence[float]]]) -> None:

@@ -6,7 +6,6 @@ there. Only the start frame is made with one (paper, Sec. 4.1).
 """
 
 import math
-from dataclasses import dataclass
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
@@ -14,31 +13,11 @@ from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
-from latentloom.data.scenes import NUMBERS, UNTOLD, SceneTensors
 from latentloom.layers.position import NUMBER_WIDTH, NumberEmbedding
+from latentloom.scenes import NUMBERS, UNTOLD, SceneBatch
 
 _SCALES = {"night": 100.0, "vehicles": 10.0}
 """Bring each number to a range that the sinusoid of ``NumberEmbedding`` resolves."""
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SceneBatch:
-    """``SceneTensors`` of several pictures."""
-
-    corners: Float[Tensor, "b n 4"]
-    labels: Int64[Tensor, "b n"]
-    numbers: Float[Tensor, "b k"]
-
-    @classmethod
-    def of(cls, scene: SceneTensors, device: torch.device) -> "SceneBatch":
-        """One scene."""
-        corners, labels, numbers = (x[None].to(device) for x in (scene.corners, scene.labels, scene.numbers))
-        return cls(corners=corners, labels=labels, numbers=numbers)
-
-    def untold(self) -> "SceneBatch":
-        """As many pictures of which nothing is told."""
-        labels, numbers = torch.full_like(self.labels, UNTOLD), torch.full_like(self.numbers, torch.nan)
-        return SceneBatch(corners=torch.zeros_like(self.corners), labels=labels, numbers=numbers)
 
 
 class SceneEncoder(ModelMixin, ConfigMixin):

@@ -61,11 +61,11 @@ def prediction() -> TemporalTraining:
 
 
 def interpolation() -> TemporalTraining:
-    """Three frames between each two: from key frames to about 6.5 a second, and from those to about 26."""
+    """Three frames between each two: from key frames to about 6.5 a second, and from those to about 24."""
     return TemporalTraining(
         loop=_clips(steps=1500),
         num_frames=13,
-        fine_fps=26.0,
+        fine_fps=24.0,
         given=GivenFrames(every=4),
         optimizer=OptimizerConfig(muon_learning_rate=0.004),
     )

@@ -29,9 +29,10 @@ class CascadeRequest:
     """A video longer or smoother than one clip.
 
     Attributes:
-        clip: the key frames of one window: text, size, sampling, ``fps``; as many frames as the layers were trained on.
+        clip: the key frames made from the text: size, sampling, ``fps``; as many frames as in training.
         num_frames: of the finished video. Key frames beyond ``clip.num_frames`` are predicted; what interpolation makes
             beyond ``num_frames`` is dropped (175 frames: 12 key frames, 177, the last 2 dropped).
+        prediction_window: frames per call of the prediction layers; None is as many as ``clip`` has.
         passes: interpolations, 0 to 2: each makes 4 (K - 1) + 1 frames of K.
         interpolation_window: frames per call of the interpolation layers, 4 n + 1; ``interpolation_noise`` the
             diffusion step of the noise on the frames they are given. They always are given frames: context guidance,
@@ -47,6 +48,7 @@ class CascadeRequest:
     clip: ClipRequest
     num_frames: int
     passes: int = 0
+    prediction_window: int | None = None
     interpolation_window: int = 13
     interpolation_noise: int = 0
     overlap: int = 2
@@ -61,27 +63,43 @@ class CascadeRequest:
     @property
     def num_keyframes(self) -> int:
         """Key frames of the whole video."""
-        return -(-(self.num_frames - 1) // FACTOR**self.passes) + 1
+        return num_keyframes(self.num_frames, self.passes)
 
-    def num_windows(self, *, from_frame: bool) -> int:
-        """How many windows are made; ``from_frame`` says that the first frame is given."""
-        needed, count = self.num_frames, 0
-        for level in range(self.passes):  # backward: what the last pass does not need is not made
+    @property
+    def predicted_clip(self) -> ClipRequest:
+        """One window of the prediction layers."""
+        return self.clip if self.prediction_window is None else self.clip.of_length(self.prediction_window)
+
+    def windows(self, *, from_frame: bool) -> dict[str, int]:
+        """How many windows each stage makes, by its name; ``from_frame`` says that the first frame is given."""
+        needed, counts = self.num_frames, dict[str, int]()
+        for level, rate in enumerate(reversed(self.rates)):  # backward: what the last pass does not need is not made
             windows = -(-(needed - 1) // (self.interpolation_window - 1))
-            there = -(-(self.num_frames - 1) // FACTOR ** (level + 1)) + 1
+            there = num_keyframes(self.num_frames, level + 1)
             needed = min(there, windows * (self.interpolation_window - 1) // FACTOR + 1)
-            count += windows
+            counts[f"interpolation-{rate}"] = windows
         made = 1 if from_frame else min(self.clip.num_frames, self.num_keyframes)
-        count += 0 if from_frame else 1
+        predicted = 0
         while made < needed:
-            made += self.clip.num_frames - min(made, self.overlap)
-            count += 1
-        return count
+            made += self.predicted_clip.num_frames - min(made, self.overlap)
+            predicted += 1
+        first = {} if from_frame else {"keyframes": 1}
+        return {**first, **({"prediction": predicted} if predicted else {}), **dict(reversed(counts.items()))}
+
+    @property
+    def rates(self) -> tuple[int, ...]:
+        """The interpolations in order; a single one is the fine one."""
+        return RATES[len(RATES) - self.passes :]
 
     @property
     def fps(self) -> float | None:
         """Its frames per second."""
         return None if self.clip.fps is None else self.clip.fps * FACTOR**self.passes
+
+
+def num_keyframes(num_frames: int, passes: int) -> int:
+    """How many frames ``passes`` interpolations begin with to make at least ``num_frames``."""
+    return -(-(num_frames - 1) // FACTOR**passes) + 1
 
 
 def generate_latents(
@@ -114,7 +132,7 @@ def generate_latents(
         return remember(stage, index, announced)
 
     pieces = _keyframes(model, request, seed, start, told, callback_on_step_end)
-    for rate in RATES[len(RATES) - request.passes :]:
+    for rate in request.rates:
         fps = None if request.fps is None else request.fps / FACTOR ** (RATES[-1] - rate)
         window = replace(
             request.clip,
@@ -164,7 +182,7 @@ def _keyframes(
         return
     yield from roll_out(
         model,
-        request.clip,
+        request.predicted_clip,
         start,
         request.num_keyframes,
         overlap=request.overlap,

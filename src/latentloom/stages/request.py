@@ -95,6 +95,35 @@ class ClipRequest:
             )
 
 
+@dataclass(frozen=True, kw_only=True)
+class UpsamplingRequest:
+    """How frames are made larger.
+
+    Attributes:
+        num_inference_steps: denoising steps, 1 to 1000.
+        noise_level: diffusion step of the noise put on the small frames, 0 to 999: more hides faults and invents more.
+        portion: frames per call; ``overlap`` of them were made by the call before.
+        tile: height and width of a tile in small pixels; None takes the frame whole.
+
+    Raises:
+        ValueError: a value out of range, or an overlap that leaves nothing to make.
+    """
+
+    num_inference_steps: int = 10
+    noise_level: int = 20
+    portion: int = 8
+    overlap: int = 2
+    tile: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        check_count("num_inference_steps", self.num_inference_steps, MAX_STEPS)
+        check_number("noise_level", self.noise_level, 0, 999)
+        check_count("portion", self.portion, 1024)
+        check_number("overlap", self.overlap, 0, self.portion - 1)
+        for side in self.tile or ():
+            check_count("tile", side, 1 << 16)
+
+
 def check_prompt(name: str, prompt: Any) -> None:
     """Raise ``ValueError`` unless ``prompt`` is a string of at most 10,000 characters."""
     if not isinstance(prompt, str):

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from latentloom.align import TemporalLayers, attach
 from latentloom.conditions import Conditions
-from latentloom.data.scenes import SceneTensors
 from latentloom.diffusion.sampler import StepCallback
-from latentloom.models.scenes import SceneBatch, SceneEncoder
+from latentloom.models.scenes import SceneEncoder
+from latentloom.scenes import SceneBatch, SceneTensors
 from latentloom.shapes import fold_frames, unfold_frames
 from latentloom.stages.request import MAX_GUIDANCE, ClipRequest, check_number
 from latentloom.stages.sampling import SceneTokens, VideoModel, sample_clip

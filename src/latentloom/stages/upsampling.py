@@ -5,7 +5,6 @@ at each evaluation of the network, with as much around them as it looks at: the 
 """
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -22,38 +21,9 @@ from latentloom.models.upsampler import PixelUpsampler, Upsampling, from_cells, 
 from latentloom.seeds import generator_of
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.stages.journal import Remember, make_anew
-from latentloom.stages.request import MAX_STEPS, check_count, check_number
+from latentloom.stages.request import UpsamplingRequest
 
 UPSAMPLING = 4  # the stream of random numbers of this stage, beside the user's seed
-
-
-@dataclass(frozen=True, kw_only=True)
-class UpsamplingRequest:
-    """How frames are made larger.
-
-    Attributes:
-        num_inference_steps: denoising steps, 1 to 1000.
-        noise_level: diffusion step of the noise put on the small frames, 0 to 999: more hides faults and invents more.
-        portion: frames per call; ``overlap`` of them were made by the call before.
-        tile: height and width of a tile in small pixels; None takes the frame whole.
-
-    Raises:
-        ValueError: a value out of range, or an overlap that leaves nothing to make.
-    """
-
-    num_inference_steps: int = 10
-    noise_level: int = 20
-    portion: int = 8
-    overlap: int = 2
-    tile: tuple[int, int] | None = None
-
-    def __post_init__(self) -> None:
-        check_count("num_inference_steps", self.num_inference_steps, MAX_STEPS)
-        check_number("noise_level", self.noise_level, 0, 999)
-        check_count("portion", self.portion, 1024)
-        check_number("overlap", self.overlap, 0, self.portion - 1)
-        for side in self.tile or ():
-            check_count("tile", side, 1 << 16)
 
 
 def upsample_frames(

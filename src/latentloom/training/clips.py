@@ -22,7 +22,11 @@ class LatentClips:
 
     An item holds ``latents`` (``t c h w``), ``caption``, ``id`` and ``numbers``: ``fps`` and, where there are several
     rates, ``rate`` (the index of the window's) of the clip, ``steering`` and ``speed`` of each frame (``t``), NaN where
-    the dataset does not know them. Captions and ego numbers are dropped at random.
+    the dataset does not know them. Captions and ego numbers are dropped at random. Of several rates a window serves
+    the one nearest to its own: footage of 7 frames a second is no example of 26.
+
+    Raises:
+        ValueError: a rate that no clip of the split serves.
     """
 
     def __init__(
@@ -38,11 +42,15 @@ class LatentClips:
     ) -> None:
         self.dataset, self.cache, self.num_rates = dataset, cache, len(rates)
         self.caption_dropout, self.number_dropout = caption_dropout, number_dropout
-        self.places = [
-            (window, rate)
-            for rate, fps in enumerate(rates)
-            for window in clip_windows(dataset, num_frames, fps, split=split)
-        ]
+        self.places = list[tuple[Window, int]]()
+        for rate, fps in enumerate(rates):
+            windows = clip_windows(dataset, num_frames, fps, split=split)
+            serving = [window for window in windows if _nearest(rates, window.fps) == fps]
+            if not serving:
+                raise ValueError(
+                    f"no clip of split {split!r} in {dataset.root} is nearest to {fps:g} fps; add faster ones"
+                )
+            self.places += [(window, rate) for window in serving]
 
     @property
     def windows(self) -> list[Window]:
@@ -69,6 +77,11 @@ class LatentClips:
             "numbers": numbers,
             "id": f"{record.id}:{window.first}",
         }
+
+
+def _nearest(rates: Sequence[float], fps: float) -> float:
+    """The rate nearest in ratio."""
+    return min(rates, key=lambda rate: max(rate / fps, fps / rate))
 
 
 class TextTable:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -21,7 +20,7 @@ from latentloom.conditions import Conditions
 from latentloom.data.clips import draw_weights, image_items, spread
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
-from latentloom.data.scenes import NUMBERS, SceneTensors, load_boxes
+from latentloom.data.scenes import load_boxes
 from latentloom.data.sheets import contact_sheet
 from latentloom.diffusion.guidance import guided
 from latentloom.diffusion.objective import ObjectiveConfig, training_loss
@@ -30,7 +29,8 @@ from latentloom.diffusion.schedule import NoiseSchedule
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.digest import digest_of_network
 from latentloom.models.image_ldm import ImageLDM
-from latentloom.models.scenes import SceneBatch, SceneEncoder
+from latentloom.models.scenes import SceneEncoder
+from latentloom.scenes import NUMBERS, SceneBatch, SceneTensors
 from latentloom.shapes import to_pixels
 from latentloom.training.clips import TextTable
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
@@ -161,7 +161,7 @@ class SceneTask:
         """Six frames spread over the set, and below each a sample for its caption and scene."""
         chosen = [self.items[Draw(place, 0)] for place in spread(len(self.items), 6)]
         batch = default_collate(chosen)
-        scenes = scenes_of(send_to_device(batch, generator.device))
+        scenes = scenes_of({name: batch[name].to(generator.device) for name in ("corners", "labels", "numbers")})
         encoder, text = self.objective.encoder, self.objective.text
         empty = Conditions(text=text([""] * len(chosen)), temporal_text=encoder(scenes.untold()))
         told = Conditions(text=text(batch["caption"]), temporal_text=encoder(scenes))

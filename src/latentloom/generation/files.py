@@ -1,7 +1,4 @@
-"""One clip, from request to files: sampling with progress, decoding as it streams to disk, sheet, receipt last.
-
-What ``generate``, ``demo`` and ``animate`` share. Imported by commands when they run: it imports torch and diffusers.
-"""
+"""A video and what lies beside it: decoded as it streams to disk, then the contact sheet and, last, the receipt."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,17 +10,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from latentloom.cli.progress import progress
 from latentloom.data.clips import spread
 from latentloom.data.sheets import contact_sheet
 from latentloom.data.video import write_video
-from latentloom.diffusion.sampler import num_evaluations
 from latentloom.files import save_tensors
 from latentloom.receipt import make_receipt, write_receipt
 from latentloom.stack import Stack
 from latentloom.stages.decoding import stream_frames
-from latentloom.stages.keyframes import generate_keyframes
-from latentloom.stages.request import ClipRequest, seeded_generator
+from latentloom.stages.request import ClipRequest
 
 DECODED_AT_ONCE = 8
 SHEET_FRAMES = 16
@@ -31,8 +25,8 @@ SHEET_SIDE = 512  # larger frames are averaged down for the sheet
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClipFiles:
-    """Where a clip goes; ``latents`` is None where they are not kept."""
+class VideoFiles:
+    """Where a video goes; ``latents`` is None where they are not kept."""
 
     video: Path
     sheet: Path
@@ -40,7 +34,7 @@ class ClipFiles:
     latents: Path | None = None
 
     @classmethod
-    def beside(cls, video: Path, *, save_latents: bool = False) -> "ClipFiles":
+    def beside(cls, video: Path, *, save_latents: bool = False) -> "VideoFiles":
         """``out.mp4`` with ``out.png``, ``out.json`` and perhaps ``out.safetensors``."""
         latents = video.with_suffix(".safetensors") if save_latents else None
         return cls(video=video, sheet=video.with_suffix(".png"), receipt=video.with_suffix(".json"), latents=latents)
@@ -56,47 +50,11 @@ class ClipFiles:
         return [path for path in (self.latents, self.video, self.sheet, self.receipt) if path is not None]
 
 
-def sample(
-    stack: Stack,
-    request: ClipRequest,
-    *,
-    seed: int = 0,
-    noise: Float[Tensor, "1 t c h w"] | None = None,
-    title: str = "sampling",
-) -> Float[Tensor, "1 t c h w"]:
-    """The latents of one clip, with progress shown.
-
-    Raises:
-        ValueError: what ``generate_keyframes`` refuses.
-    """
-    total = num_evaluations(stack.scheduler, request.num_inference_steps)
-    with progress(title) as advance:
-
-        def callback(step: int, timestep: Tensor, latents: Tensor) -> None:
-            advance(step + 1, total)
-
-        advance(0, total)
-        return generate_keyframes(
-            stack,
-            request,
-            generator=seeded_generator(seed),
-            latents=noise,
-            callback_on_step_end=callback,
-        )
-
-
-def write_clip(stack: Stack, request: ClipRequest, latents: Tensor, files: ClipFiles, *, seed: int) -> None:
-    """One clip to its files, decoded a few frames at a time, with progress shown."""
-    with progress("decoding") as advance:
-        pieces = _counted(latents.split(DECODED_AT_ONCE, 1), request.num_frames, advance)
-        write_video_files(stack, request, pieces, files, seed=seed, fps=request.fps or stack.info.fps)
-
-
 def write_video_files(
     stack: Stack,
     request: ClipRequest,
     latents: Iterable[Float[Tensor, "1 _ c h w"]],
-    files: ClipFiles,
+    files: VideoFiles,
     *,
     seed: int,
     fps: float,
@@ -156,14 +114,6 @@ class _SheetFrames:
     def frames(self) -> list[Tensor]:
         """At most ``SHEET_FRAMES`` of them, spread over the stream."""
         return [self.kept[index] for index in spread(len(self.kept), SHEET_FRAMES)]
-
-
-def _counted(pieces: Iterable[Tensor], total: int, advance: Callable[[int, int], None]) -> Iterator[Tensor]:
-    done = 0
-    for piece in pieces:
-        yield piece
-        done += piece.shape[1]
-        advance(done, total)
 
 
 def _small(frames: Tensor) -> Tensor:

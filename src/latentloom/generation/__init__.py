@@ -1,0 +1,1 @@
+"""What a user asked for becomes finished files: the room below the command line and the page."""

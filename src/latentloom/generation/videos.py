@@ -1,0 +1,206 @@
+"""Videos from what was asked for: start frame, windows with a journal, decoding and upsampling as they stream to disk.
+
+Killed at any moment, the same generation goes on from what its journal holds and gives the same bytes.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from latentloom.data.video import read_image
+from latentloom.diffusion.sampler import num_evaluations
+from latentloom.diffusion.schedule import noise_scheduler
+from latentloom.files import digest_of, remove_debris
+from latentloom.generation.asked import Asked, checked_cascade
+from latentloom.generation.files import DECODED_AT_ONCE, VideoFiles, write_video_files
+from latentloom.generation.progress import Show, Windows, show_nothing
+from latentloom.models.untrusted import read_json
+from latentloom.precision import preferred_dtype
+from latentloom.receipt import environment
+from latentloom.seeds import seed_of
+from latentloom.shapes import from_pixels
+from latentloom.stack import Stack
+from latentloom.stack_folder import UPSAMPLER_LAYERS, StackFolder
+from latentloom.stages.cascade import FUTURE, CascadeRequest, generate_latents
+from latentloom.stages.journal import Journal, Remember, make_anew
+from latentloom.stages.request import UpsamplingRequest, seeded_generator
+from latentloom.stages.start_frame import SceneConditions, generate_start_frame
+from latentloom.stages.upsampling import upsample_frames
+
+Enlarge = Callable[[Iterator[Tensor]], Iterator[Tensor]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A video that is there; ``before`` says that an earlier run of the same command made it."""
+
+    files: VideoFiles
+    before: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Generation:
+    """A stack, what was asked of it, the request that follows, and where each future goes."""
+
+    stack: Stack
+    asked: Asked
+    request: CascadeRequest
+    outputs: tuple[VideoFiles, ...]
+
+    @classmethod
+    def of(cls, stack: Stack, asked: Asked, outputs: list[Path], *, save_latents: bool = False) -> "Generation":
+        """The generation of one video per output, the futures of one start where there are several.
+
+        Raises:
+            ValueError: what the stack cannot make.
+        """
+        files = tuple(VideoFiles.beside(output, save_latents=save_latents) for output in outputs)
+        return cls(stack=stack, asked=asked, request=checked_cascade(stack, asked), outputs=files)
+
+    @property
+    def windows(self) -> dict[str, int]:
+        """Windows of a video, by stage; upsampling left out."""
+        return self.request.windows(from_frame=self.asked.needs_start_frame)
+
+    @property
+    def portions(self) -> int:
+        """How often the upsampler is called for a video."""
+        upsampling = self.asked.upsampling
+        if upsampling is None:
+            return 0
+        overlap = upsampling.overlap if UPSAMPLER_LAYERS in self.stack.members else 0
+        return max(1, math.ceil((self.request.num_frames - overlap) / (upsampling.portion - overlap)))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the bits depend on beside clip, seed, stack and machine: for journal and receipt."""
+        asked = self.asked
+        start = "text" if asked.needs_start_frame else None
+        if asked.start_frame is not None:
+            start = digest_of(asked.start_frame)
+        if asked.scene is not None:
+            start = {"scene": asked.scene.model_dump(mode="json"), "guidance": asked.scene_guidance}
+        cascade = {name: value for name, value in asdict(self.request).items() if name != "clip"}
+        upsampling = None if asked.upsampling is None else asdict(asked.upsampling)
+        return {**cascade, "start_frame": start, "upsampling": upsampling}
+
+
+def open_stack(source: str | StackFolder, dtype: str, device: str) -> Stack:
+    """The stack of a name or a folder, on ``device``, in the dtype that ``dtype`` names ("auto" asks the machine)."""
+    return Stack.load(source, dtype=preferred_dtype(device, dtype), device=device)
+
+
+def make_videos(generation: Generation, *, show: Show = show_nothing, force: bool = False) -> Iterator[Finished]:
+    """Each video when it is there; of several futures those finished before are kept, unless ``force``.
+
+    Raises:
+        ValueError: a journal or receipt of another generation lies beside an output.
+    """
+    remove_debris(generation.outputs[0].video.parent)  # what a killed run of this generation was writing
+    start: Tensor | None = None
+    for future, files in enumerate(generation.outputs):
+        one = replace(generation, request=replace(generation.request, future=future), outputs=(files,))
+        if len(generation.outputs) > 1 and files.receipt.is_file() and not force:
+            _check_made_before(one)
+            yield Finished(files=files, before=True)
+            continue
+        if generation.asked.needs_start_frame and start is None:
+            start = start_of(generation, show)
+        make_video(one, start, show)
+        yield Finished(files=files, before=False)
+
+
+def start_of(generation: Generation, show: Show = show_nothing) -> Tensor:
+    """Latents of the first frame, ``1 1 c h w``: the user's picture, cropped and resized, or one from the text."""
+    stack, asked, clip = generation.stack, generation.asked, generation.request.clip
+    if asked.start_frame is not None:
+        picture = read_image(asked.start_frame, (clip.height, clip.width))
+        return stack.autoencoder.encode(from_pixels(picture[None])[None].to(stack.device, stack.dtype))
+    scene = None
+    if asked.scene is not None and stack.scene is not None:
+        encoder, layers = stack.scene
+        scene = SceneConditions(scene=asked.scene.tensors(), encoder=encoder, layers=layers, scale=asked.scene_guidance)
+    with show("start frame") as advance:
+        total = num_evaluations(stack.scheduler, clip.num_inference_steps)
+        return generate_start_frame(
+            stack,
+            clip,
+            scene=scene,
+            generator=seeded_generator(asked.seed),
+            callback_on_step_end=lambda step, timestep, latents: advance(step + 1, total),
+        )
+
+
+def make_video(generation: Generation, start: Tensor | None, show: Show = show_nothing) -> None:
+    """The video of the first output; what is finished of a long one lies in a journal until the receipt is written."""
+    stack, asked, request = generation.stack, generation.asked, generation.request
+    (files,) = generation.outputs
+    settings = generation.settings
+    windows, portions = sum(generation.windows.values()), generation.portions
+    begun = {
+        "request": asdict(request.clip),
+        "seed": asked.seed,
+        **settings,
+        "stack": dict(stack.checksums),
+        "environment": environment(stack.dtype, stack.device),
+    }
+    journal = Journal.opened(files.journal, begun) if windows + portions > 1 else nullcontext()
+    with journal as kept, show("sampling") as advance:
+        remember = make_anew if kept is None else kept.remember
+        shown = Windows(advance, windows + portions, num_evaluations(stack.scheduler, request.clip.num_inference_steps))
+        pieces = generate_latents(
+            stack,
+            request,
+            seed=asked.seed,
+            start=start,
+            remember=shown.counting(remember),
+            callback_on_step_end=shown.step,
+        )
+        latents = (part.to(stack.device) for piece in pieces for part in piece.split(DECODED_AT_ONCE, 1))
+        assert request.fps is not None
+        write_video_files(
+            stack,
+            request.clip,
+            latents,
+            files,
+            seed=asked.seed,
+            fps=request.fps,
+            enlarge=_enlarging(stack, asked.upsampling, asked.seed, request.future, shown.counting(remember)),
+            settings=settings,
+        )
+
+
+def _enlarging(
+    stack: Stack, upsampling: UpsamplingRequest | None, seed: int, future: int, remember: Remember
+) -> Enlarge | None:
+    """The upsampler on a stream of frames; None where none was asked for."""
+    if upsampling is None:
+        return None
+    return partial(
+        upsample_frames,
+        stack.upsampler,
+        stack.upsampler_layers,
+        noise_scheduler(),
+        request=upsampling,
+        seed=seed_of(seed, FUTURE, future),
+        remember=remember,
+    )
+
+
+def _check_made_before(generation: Generation) -> None:
+    """Refuse a receipt of another generation. Raises ``ValueError``."""
+    (files,) = generation.outputs
+    receipt = read_json(files.receipt)
+    wanted = {"request": asdict(generation.request.clip), "seed": generation.asked.seed}
+    wanted, settings = (json.loads(json.dumps(values)) for values in (wanted, generation.settings))
+    made = receipt.get("settings")
+    same = isinstance(made, dict) and all(made.get(name) == value for name, value in settings.items())
+    if not same or any(receipt.get(name) != value for name, value in wanted.items()):
+        raise ValueError(f"{files.video} exists and was made otherwise; choose another name or overwrite with --force")

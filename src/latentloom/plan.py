@@ -1,0 +1,312 @@
+"""What a generation needs before it runs: memory, time and disk of each stage.
+
+Each network is called once at its full size on fake tensors, which have shapes but no values: the operations it would
+do and the bytes it would hold at once are counted, not guessed. Time is those operations over the speed of a real call
+on few frames. Not counted: buffers inside kernels, and what the video encoder holds beyond its look-ahead.
+Measured against real runs in benchmarks/results.
+"""
+
+import resource
+import sys
+import time
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+from latentloom.align import attach
+from latentloom.conditions import Conditions
+from latentloom.diffusion.guidance import num_predictions
+from latentloom.diffusion.sampler import num_evaluations
+from latentloom.generation.files import DECODED_AT_ONCE
+from latentloom.generation.videos import Generation
+from latentloom.scenes import SceneBatch, SceneTensors
+from latentloom.stages.sampling import latent_shape
+
+PROBE_OPERATIONS = 1e11  # of the real call that time is taken from: a second or less on two cores
+LOOKAHEAD = 60  # frames that the video encoder holds
+VIDEO_BYTES = 0.05  # a pixel of H.264 at our quality, from the clips of the demo
+LOOP_COPIES = 6  # of its latents that a denoising loop holds: noise, sample, prediction, known frames, results
+
+
+@dataclass(frozen=True, kw_only=True)
+class StagePlan:
+    """What one stage needs.
+
+    Attributes:
+        calls: of its network.
+        operations: floating-point operations of all of them.
+        memory: bytes at once beside the weights.
+        disk: bytes that stay until the video is there (journal), or the video's own.
+        seconds: of all calls; None where the speed was not measured.
+    """
+
+    stage: str
+    calls: int
+    operations: float
+    memory: int
+    disk: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What a whole generation needs; ``resident`` is what this process holds already, weights included."""
+
+    stages: Sequence[StagePlan]
+    resident: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes at once, stages running one after the other but for the encoder, which takes frames as they come."""
+        writing = sum(stage.memory for stage in self.stages if stage.stage == "writing")
+        return self.resident + writing + max(stage.memory for stage in self.stages if stage.stage != "writing")
+
+    @property
+    def disk(self) -> int:
+        """Bytes at once, until the journal is removed."""
+        return sum(stage.disk for stage in self.stages)
+
+    @property
+    def seconds(self) -> float | None:
+        """Of all stages; None where no speed was measured."""
+        known = [stage.seconds for stage in self.stages if stage.seconds is not None]
+        return sum(known) if known else None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Work:
+    """A stage's network, ``frames`` at a call: ``call(frames)`` runs it once."""
+
+    stage: str
+    calls: int
+    frames: int
+    call: Callable[[int], Any]
+    held: int = 0
+    disk: int = 0
+
+
+def plan_of(generation: Generation, *, measure_speed: bool = True) -> Plan:
+    """The plan of one video of ``generation``, or of all its futures; nothing is made.
+
+    Args:
+        measure_speed: run each network for real on few frames, for the time. Without it only shapes are run.
+    """
+    stack = generation.stack
+    assert all((stack.unet, stack.text_encoder, stack.autoencoder))  # read from disk now: fake tensors have no values
+    stages = [_planned(work, measure_speed=measure_speed) for work in _works(generation)]
+    return Plan(stages=[*stages, _writing(generation)], resident=_resident(generation.stack.device))
+
+
+@torch.no_grad()
+def _planned(work: _Work, *, measure_speed: bool) -> StagePlan:
+    operations, memory = _cost(work.call, work.frames)
+    seconds = None
+    if measure_speed:
+        frames = max(1, min(work.frames, int(work.frames * PROBE_OPERATIONS / max(operations, 1.0))))
+        probed = operations if frames == work.frames else _cost(work.call, frames)[0]
+        seconds = work.calls * operations / probed * _seconds(work.call, frames)
+    return StagePlan(
+        stage=work.stage,
+        calls=work.calls,
+        operations=work.calls * operations,
+        memory=memory + work.held,
+        disk=work.disk,
+        seconds=seconds,
+    )
+
+
+def _cost(call: Callable[[int], Any], frames: int) -> tuple[float, int]:
+    """Operations, and bytes held at once, of one call on fake tensors."""
+    with FakeTensorMode(allow_non_fake_inputs=True), _LiveBytes() as live, FlopCounterMode(display=False) as counter:
+        call(frames)
+    return float(counter.get_total_flops()), live.most
+
+
+def _seconds(call: Callable[[int], Any], frames: int) -> float:
+    """Of one real call; the first one prepares kernels and does not count."""
+    took = 0.0
+    for _ in range(2):
+        begun = time.perf_counter()
+        call(frames)
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        took = time.perf_counter() - begun
+    return took
+
+
+class _LiveBytes(TorchDispatchMode):
+    """The most bytes of tensors that were alive at once within the block; those made before it do not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self.known = dict[int, weakref.finalize]()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for leaf in tree_leaves(result):
+            if isinstance(leaf, Tensor):
+                storage = leaf.untyped_storage()
+                if storage._cdata not in self.known:
+                    self.now += storage.nbytes()
+                    self.most = max(self.most, self.now)
+                    gone = weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+                    self.known[storage._cdata] = gone
+        return result
+
+    def _gone(self, storage: int, size: int) -> None:
+        del self.known[storage]
+        self.now -= size
+
+
+def _works(generation: Generation) -> Iterator[_Work]:
+    asked, request = generation.asked, generation.request
+    futures = len(generation.outputs)
+    if asked.needs_start_frame and asked.start_frame is None:
+        yield _start_frame(generation)
+    for stage, count in generation.windows.items():
+        frames = {"keyframes": request.clip.num_frames, "prediction": request.predicted_clip.num_frames}
+        yield _windows(generation, stage, count * futures, frames.get(stage, request.interpolation_window))
+    yield _decoding(generation, futures)
+    if asked.upsampling is not None:
+        yield _upsampling(generation, generation.portions * futures)
+
+
+def _start_frame(generation: Generation) -> _Work:
+    stack, asked, clip = generation.stack, generation.asked, generation.request.clip
+    scales = (clip.guidance_scale,) if asked.scene is None else (asked.scene_guidance, clip.guidance_scale)
+    branches = num_predictions(*scales)
+    video = None if stack.scene is None or asked.scene is None else stack.scene
+
+    def call(frames: int) -> None:
+        noise, times, conditions = _inputs(generation, branches, 1)
+        if video is None:
+            stack.unet(noise[:, 0], times, encoder_hidden_states=conditions.text)
+            return
+        encoder, layers = video
+        tokens = encoder(SceneBatch.of(SceneTensors.of(), stack.device)).expand(branches, -1, -1)
+        aligned = attach(stack.unet, layers)
+        try:
+            aligned.predict(noise, times, Conditions(text=conditions.text, temporal_text=tokens))
+        finally:
+            aligned.detach()
+
+    return _Work(
+        stage="start frame", calls=num_evaluations(stack.scheduler, clip.num_inference_steps), frames=1, call=call
+    )
+
+
+def _windows(generation: Generation, stage: str, count: int, frames: int) -> _Work:
+    """Windows of key frames, prediction or one interpolation."""
+    stack, clip = generation.stack, generation.request.clip
+    name = stage.partition("-")[0]
+    layers = stack.temporal_layers(name)
+    context_scale = clip.context_guidance_scale if name == "prediction" else 1.0
+    scales = (clip.guidance_scale,) if name == "keyframes" else (context_scale, clip.guidance_scale)
+    branches = num_predictions(*scales)
+
+    def call(frames: int) -> None:
+        noise, times, conditions = _inputs(generation, branches, frames)
+        context = None if layers.context is None else torch.cat([noise, noise[:, :, :1]], 2)
+        numbers = {name: torch.zeros(branches, device=stack.device) for name in layers.number_names}
+        video = attach(stack.unet, layers)
+        try:
+            video.predict(noise, times, Conditions(text=conditions.text, context=context, numbers=numbers))
+        finally:
+            video.detach()
+
+    latents = _bytes(latent_shape(stack, clip.of_length(frames)), stack.dtype)
+    kept = len(generation.windows) > 1 or count > 1 or generation.portions > 0
+    return _Work(
+        stage=stage,
+        calls=count * num_evaluations(stack.scheduler, clip.num_inference_steps),
+        frames=frames,
+        call=call,
+        held=LOOP_COPIES * latents,
+        disk=count * latents * kept,
+    )
+
+
+def _inputs(generation: Generation, branches: int, frames: int) -> tuple[Tensor, Tensor, Conditions]:
+    """Zeros in the shapes of a denoising step: latents, a time step, text."""
+    stack = generation.stack
+    _, _, *rest = latent_shape(stack, generation.request.clip)
+    like = {"device": stack.device, "dtype": stack.dtype}
+    length, width = stack.text_encoder.config.max_position_embeddings, stack.unet.config["cross_attention_dim"]
+    text = torch.zeros(branches, length, width, **like)
+    return torch.zeros(branches, frames, *rest, **like), torch.tensor(1, device=stack.device), Conditions(text=text)
+
+
+def _decoding(generation: Generation, futures: int) -> _Work:
+    stack, num_frames = generation.stack, generation.request.num_frames
+    _, _, *rest = latent_shape(stack, generation.request.clip)
+
+    def call(frames: int) -> None:
+        stack.autoencoder.decode(torch.zeros(1, frames, *rest, device=stack.device, dtype=stack.dtype))
+
+    at_once = min(DECODED_AT_ONCE, num_frames)
+    return _Work(stage="decoding", calls=futures * -(-num_frames // at_once), frames=at_once, call=call)
+
+
+def _upsampling(generation: Generation, portions: int) -> _Work:
+    stack, clip, request = generation.stack, generation.request.clip, generation.asked.upsampling
+    assert request is not None
+    upsampler, layers = stack.upsampler, stack.upsampler_layers
+    factor, frames = upsampler.factor, min(request.portion, generation.request.num_frames)
+    seen, tiles = (clip.height, clip.width), 1
+    if request.tile is not None:
+        tiles = -(-clip.height // request.tile[0]) * -(-clip.width // request.tile[1])
+        seen = tuple(min(whole, side + 2 * upsampler.reach) for whole, side in zip(seen, request.tile, strict=True))
+    like = {"device": upsampler.device, "dtype": upsampler.dtype}
+
+    def call(frames: int) -> None:
+        cells, small = (torch.zeros(1, frames, c, *seen, **like) for c in (3 * factor**2, 3))
+        video = None if layers is None else attach(upsampler.unet, layers)
+        try:
+            upsampler.predict(cells, torch.tensor(1), small, torch.zeros(1), video)
+        finally:
+            if video is not None:
+                video.detach()
+
+    pixels = frames * clip.height * clip.width * factor**2 * 3
+    steps = num_evaluations(stack.scheduler, request.num_inference_steps)
+    return _Work(
+        stage="upsampling",
+        calls=portions * steps * tiles,
+        frames=frames,
+        call=call,
+        held=LOOP_COPIES * pixels * upsampler.dtype.itemsize,
+        disk=portions * pixels,
+    )
+
+
+def _writing(generation: Generation) -> StagePlan:
+    clip, stack = generation.request.clip, generation.stack
+    factor = 1 if generation.asked.upsampling is None else stack.upsampler.factor
+    pixels = clip.height * clip.width * factor**2
+    video = int(pixels * generation.request.num_frames * len(generation.outputs) * VIDEO_BYTES)
+    memory = int(1.5 * LOOKAHEAD * pixels)
+    return StagePlan(stage="writing", calls=1, operations=0.0, memory=memory, disk=video, seconds=None)
+
+
+def _bytes(shape: Sequence[int], dtype: torch.dtype) -> int:
+    total = dtype.itemsize
+    for side in shape:
+        total *= side
+    return total
+
+
+def _resident(device: torch.device) -> int:
+    """Bytes this process holds on the device that computes."""
+    if device.type == "cuda":
+        return torch.cuda.memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
