@@ -153,7 +153,7 @@ class _LiveBytes(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor):
+            if isinstance(leaf, Tensor) and not func.is_view:  # a view of a weight is no new tensor
                 storage = leaf.untyped_storage()
                 if storage._cdata not in self.known:
                     self.now += storage.nbytes()

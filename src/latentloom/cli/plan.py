@@ -43,7 +43,7 @@ def print_stages(plan: "Plan") -> None:
     from latentloom.cli.tables import print_table
 
     heads = ("stage", "calls", "operations", "memory", "disk", "time")
-    rows = [
+    rows: list[tuple[object, ...]] = [
         (
             stage.stage,
             stage.calls,
