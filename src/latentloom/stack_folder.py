@@ -116,7 +116,11 @@ class StackInfo:
             raise ValueError(f"{printable(path)}: {printable(error)}") from error
 
     def request(self, prompt: str, **changes: Any) -> ClipRequest:
-        """A request for one clip with these defaults, ``changes`` replacing some of them."""
+        """A request for one clip with these defaults, ``changes`` replacing some of them.
+
+        In a clip longer than those of training frames attend as far as they did there (spec, section 10).
+        """
+        longer = 1 < self.num_frames < changes.get("num_frames", self.num_frames)
         defaults = {
             "num_frames": self.num_frames,
             "height": self.size[0],
@@ -124,6 +128,7 @@ class StackInfo:
             "num_inference_steps": self.num_inference_steps,
             "guidance_scale": self.guidance_scale,
             "fps": self.fps,
+            "attention_distance": self.num_frames - 1 if longer else None,
         }
         return ClipRequest(prompt=prompt, **(defaults | changes))
 

@@ -112,6 +112,36 @@ def test_tokens_are_told_their_place_in_a_grid_of_any_size():
         layer(same, Clip(num_frames=1, size=(9, 9), text=text))
 
 
+@pytest.mark.parametrize("gradients", [False, True])
+def test_frames_further_apart_than_the_distance_do_not_meet(gradients):
+    layer = awake_transformer(TemporalTransformerSpec(text=False))
+    z = torch.randn(7, 2, CHANNELS)
+    with torch.set_grad_enabled(gradients):
+        limited = layer(z, Clip(num_frames=7, distance=2))
+        assert torch.equal(layer(z, Clip(num_frames=7, distance=6)), layer(z, Clip(num_frames=7)))
+        assert not torch.allclose(limited, layer(z, Clip(num_frames=7)), atol=1e-4)
+        for changed in range(7):
+            other = z.clone()
+            other[changed] = torch.randn(2, CHANNELS)  # a constant would fall to the LayerNorm
+            moved = (layer(other, Clip(num_frames=7, distance=2)) - limited).flatten(1).abs().amax(1) > 1e-6
+            assert moved.tolist() == [abs(frame - changed) <= 2 for frame in range(7)]
+
+
+def test_relative_frames_know_their_distance_and_not_their_index():
+    layer = awake_transformer(TemporalTransformerSpec(text=False, relative=True))
+    assert layer.position is None
+    z = torch.randn(9, 2, CHANNELS)
+    clip = Clip(num_frames=9, distance=1)
+    shifted = layer(z.roll(2, 0), clip)
+    torch.testing.assert_close(shifted[3:8], layer(z, clip)[1:6], atol=1e-5, rtol=1e-4)
+    assert not torch.allclose(layer(z.flip(0), clip).flip(0), layer(z, clip), atol=1e-3), "before is not after"
+    vectors = torch.randn(1, 1, HEADS, 8).expand(1, 6, HEADS, 8)
+    products = torch.einsum("nqhd,nkhd->nhqk", attention.rotated(vectors), attention.rotated(vectors))
+    for distance in range(6):
+        diagonal = products.diagonal(distance, -2, -1)
+        torch.testing.assert_close(diagonal, diagonal[..., :1].expand_as(diagonal), atol=1e-5, rtol=1e-5)
+
+
 def test_frame_order_matters_through_the_position_embedding_alone():
     layer = awake_transformer(TemporalTransformerSpec(text=False))
     z, order = torch.randn(4, 6, CHANNELS), torch.tensor([2, 0, 3, 1])

@@ -88,6 +88,7 @@ class Aligned(nn.Module):
         context: Float[Tensor, "b t _ h w"] | None = None,
         fps: Num[Tensor, "*rates"] | int | float | None = None,
         numbers: Mapping[str, Shaped[Tensor, "b *t"]] | None = None,
+        attention_distance: int | None = None,
         alpha: float | None = None,
         temporal_strength: float = 1.0,
         class_labels: Num[Tensor, " b"] | None = None,
@@ -103,6 +104,8 @@ class Aligned(nn.Module):
             context: the given frames, ``c_S = (m_S z, m_S)`` (``diffusion.masks``), where the layers take them.
             fps: frames per second of the clips, one for all or one per clip, where the layers embed it.
             numbers: further ones by name, one per clip or per frame, NaN where unknown (``LayerSet.numbers``).
+            attention_distance: frames further apart do not attend to each other; None lets all. For clips longer than
+                those of training (paper, Sec. 3.4: convolutional in time).
             alpha: forces the mix of every layer, in [0, 1]; 1 is the image model, bit for bit. None: as learned.
             temporal_strength: ``alpha_eff = 1 - strength * (1 - alpha)``, in [0, 1].
             class_labels: one per clip (x4 upscaler: the noise level).
@@ -119,6 +122,7 @@ class Aligned(nn.Module):
             text=encoder_hidden_states if temporal_hidden_states is None else temporal_hidden_states,
             context=context,
             numbers={**rates, **(numbers or {})},
+            distance=attention_distance,
             alpha=alpha,
             strength=temporal_strength,
         )
@@ -139,6 +143,7 @@ class Aligned(nn.Module):
         timestep: Num[Tensor, "*times"] | int | float,
         conditions: Conditions,
         *,
+        attention_distance: int | None = None,
         alpha: float | None = None,
         temporal_strength: float = 1.0,
     ) -> Float[Tensor, "b t c h w"]:
@@ -151,6 +156,7 @@ class Aligned(nn.Module):
             temporal_hidden_states=conditions.temporal_text,
             context=conditions.context,
             numbers=known,
+            attention_distance=attention_distance,
             alpha=alpha,
             temporal_strength=temporal_strength,
         ).sample

@@ -129,6 +129,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         text: Float[Tensor, "b n d"] | None = None,
         context: Float[Tensor, "b t _ h w"] | None = None,
         numbers: Mapping[str, Shaped[Tensor, "b *t"]] | None = None,
+        distance: int | None = None,
         alpha: float | None = None,
         strength: float = 1.0,
     ) -> Clip:
@@ -151,6 +152,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             context=None
             if self.context is None or context is None
             else self.context(fold_frames(context.to(self.dtype))),
+            distance=distance,
             alpha=alpha,
             strength=strength,
         )

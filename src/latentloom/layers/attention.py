@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from latentloom.layers.base import Clip
 from latentloom.layers.mixing import Mixing
-from latentloom.layers.position import NumberEmbedding, PlaceEmbedding
+from latentloom.layers.position import NumberEmbedding, PlaceEmbedding, sinusoid
 
 # The largest buffer of a chunk (the feed-forward's hidden state) on a CPU; above it caches and page faults cost more.
 CHUNK_BYTES = 8 * 2**20
@@ -30,6 +30,7 @@ class TemporalTransformerSpec:
         position: hidden width over channels of the frame-position MLP, >= 1.
         text: whether the layer attends to the clip's text where the network has text at all.
         place: whether tokens are told where in the picture they lie: what is attended to may be of a place (boxes).
+        relative: frames are told apart by their distance (rotary) instead of their index: shifted in time the same.
     """
 
     feed_forward_in: int = 4
@@ -37,6 +38,7 @@ class TemporalTransformerSpec:
     position: int = 4
     text: bool = True
     place: bool = False
+    relative: bool = False
 
     def build(self, channels: int, num_heads: int, context_width: int | None) -> "TemporalTransformer":
         """The layer for tokens of ``channels``; ``context_width`` None where the site has no text."""
@@ -64,19 +66,26 @@ class FeedForward(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Attention over t with its LayerNorm, residual. Any t, no mask."""
+    """Attention over t with its LayerNorm, residual. Any t; frames may be limited in how far they see."""
 
-    def __init__(self, channels: int, num_heads: int) -> None:
+    def __init__(self, channels: int, num_heads: int, *, relative: bool = False) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.relative = relative
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
         self.out = _zeroed(nn.Linear(channels, channels))
 
-    def forward(self, x: Float[Tensor, "n t c"]) -> Float[Tensor, "n t c"]:
-        """Each of n pixels attends over its t frames."""
+    def forward(self, x: Float[Tensor, "n t c"], distance: int | None = None) -> Float[Tensor, "n t c"]:
+        """Each of n pixels attends over its t frames, those at most ``distance`` away; None is all."""
         query, key, value = self.qkv(self.norm(x)).unflatten(-1, (3, self.num_heads, -1)).unbind(2)  # n t heads d
-        return x + self.out(attend(query, key, value).flatten(2))
+        if self.relative:
+            query, key = rotated(query), rotated(key)
+        seen = None
+        if distance is not None and distance < x.shape[1] - 1:
+            frames = torch.arange(x.shape[1], device=x.device)
+            seen = (frames[:, None] - frames).abs() <= distance
+        return x + self.out(attend(query, key, value, seen).flatten(2))
 
 
 class CrossAttention(nn.Module):
@@ -108,10 +117,10 @@ class TemporalTransformer(nn.Module):
 
     def __init__(self, spec: TemporalTransformerSpec, channels: int, num_heads: int, context_width: int | None) -> None:
         super().__init__()
-        self.position = NumberEmbedding(channels, spec.position * channels, channels)
+        self.position = None if spec.relative else NumberEmbedding(channels, spec.position * channels, channels)
         self.place = PlaceEmbedding(channels) if spec.place else None
         self.feed_forward_in = FeedForward(channels, spec.feed_forward_in) if spec.feed_forward_in else None
-        self.self_attention = SelfAttention(channels, num_heads)
+        self.self_attention = SelfAttention(channels, num_heads, relative=spec.relative)
         self.cross_attention = None
         if spec.text and context_width is not None:
             self.cross_attention = CrossAttention(channels, num_heads, context_width)
@@ -133,24 +142,31 @@ class TemporalTransformer(nn.Module):
             time_embedding: not used; diffusion time reaches these features through the res blocks.
         """
         pixels = z.unflatten(0, (-1, clip.num_frames)).transpose(1, 2)  # b n t c, a view
-        positions = self.position(torch.arange(clip.num_frames, device=z.device, dtype=torch.float32))  # t c
-        if self.place is not None:
-            positions = positions + self.place(*_grid(clip, pixels.shape[1]))[:, None]  # n t c
+        positions = self._positions(clip, pixels)
         text = self._keys_values(clip)
         share = self.mixing.temporal_share(clip).to(z.dtype)  # under autocast weights and features differ in dtype
         size = self._chunk_size(pixels)
-        places = positions.expand(pixels.shape[1], -1, -1).split(size)
         chunks = [
-            torch.lerp(chunk, self._align(chunk, place, text).to(z.dtype), share).transpose(1, 2)  # b t n c
-            for chunk, place in zip(pixels.split(size, dim=1), places, strict=True)
-        ]
+            torch.lerp(chunk, self._align(chunk, place, text, clip.distance).to(z.dtype), share).transpose(1, 2)
+            for chunk, place in zip(pixels.split(size, dim=1), positions.split(size), strict=True)
+        ]  # b t n c
         return (chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=2)).reshape(z.shape)
 
-    def _align(self, pixels: Tensor, positions: Tensor, keys_values: Tensor | None) -> Tensor:
+    def _positions(self, clip: Clip, pixels: Float[Tensor, "b n t c"]) -> Float[Tensor, "n t c"]:
+        """What is added to the tokens: where they lie in time, and in the picture."""
+        _, num_pixels, num_frames, channels = pixels.shape
+        positions = pixels.new_zeros(num_frames, channels)
+        if self.position is not None:
+            positions = self.position(torch.arange(num_frames, device=pixels.device, dtype=torch.float32))
+        if self.place is not None:
+            positions = positions + self.place(*_grid(clip, num_pixels))[:, None]
+        return positions.expand(num_pixels, -1, -1)
+
+    def _align(self, pixels: Tensor, positions: Tensor, keys_values: Tensor | None, distance: int | None) -> Tensor:
         x = (pixels.contiguous() + positions).flatten(0, 1)  # (b n) t c
         if self.feed_forward_in is not None:
             x = self.feed_forward_in(x)
-        x = self.self_attention(x)
+        x = self.self_attention(x, distance)
         if self.cross_attention is not None:
             assert keys_values is not None
             x = self.cross_attention(x.view(pixels.shape), keys_values).flatten(0, 1)
@@ -185,18 +201,30 @@ def _grid(clip: Clip, num_tokens: int) -> tuple[int, int]:
 
 
 def attend(
-    query: Float[Tensor, "n q heads d"], key: Float[Tensor, "n k heads d"], value: Float[Tensor, "n k heads d"]
+    query: Float[Tensor, "n q heads d"],
+    key: Float[Tensor, "n k heads d"],
+    value: Float[Tensor, "n k heads d"],
+    seen: Bool[Tensor, "q k"] | None = None,
 ) -> Float[Tensor, "n q heads d"]:
-    """``softmax(q k^T / sqrt(d)) v`` per head.
+    """``softmax(q k^T / sqrt(d)) v`` per head; ``seen`` says which keys a query may attend to, None is all.
 
     Strided SDPA where nothing is differentiated; einsum where a CPU must differentiate, because there the backward of
     SDPA at small t is several times slower than the products themselves (benchmarks/results).
     """
     if torch.is_grad_enabled() and query.device.type == "cpu":
         scores = torch.einsum("nqhd,nkhd->nhqk", query, key) * query.shape[-1] ** -0.5
+        scores = scores if seen is None else scores.masked_fill(~seen, -torch.inf)
         return torch.einsum("nhqk,nkhd->nqhd", scores.softmax(-1), value)
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=seen).transpose(1, 2)
+
+
+def rotated(x: Float[Tensor, "n t heads d"]) -> Float[Tensor, "n t heads d"]:
+    """Rotary embedding of the frame index: products of two rotated vectors depend on their distance alone."""
+    index = torch.arange(x.shape[1], device=x.device, dtype=torch.float32)
+    cos, sin = (part.to(x.dtype)[:, None] for part in sinusoid(index, x.shape[-1], max_period=1000.0).chunk(2, -1))
+    first, second = x.chunk(2, -1)
+    return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
 
 
 def _zeroed(linear: nn.Linear) -> nn.Linear:

@@ -21,6 +21,7 @@ class Clip:
         numbers: embedded numbers, added to the time embedding of temporal res blocks, per clip or per frame, or None.
         size: height and width of the network's input, of which the tokens are a grid; None where nobody asks.
         context: maps of the given frames, one for each halving of the network's input, ``(b t) m h w``; or None.
+        distance: frames further apart do not attend to each other; None lets all (spec, section 10).
         alpha: mixing forced on all layers, in [0, 1]; 1 is the image model; None takes the learned values.
         strength: the share of the temporal change that is kept, ``alpha_eff = 1 - strength * (1 - alpha)``.
     """
@@ -30,6 +31,7 @@ class Clip:
     size: tuple[int, int] | None = None
     numbers: Float[Tensor, "b #t e"] | None = None
     context: Sequence[Float[Tensor, "bt m _ _"]] | None = None
+    distance: int | None = None
     alpha: float | None = None
     strength: float = 1.0
 

@@ -37,6 +37,8 @@ class ClipRequest:
         fps: frames per second to show, above 0 to 240; None where the layers do not know it.
         context_guidance_scale: 0 to 100, of the given frames; 1 is the conditional model, 0 ignores them.
         context_noise: diffusion step of the noise on the given frames, 0 (clean) to 999.
+        attention_distance: frames further apart do not attend to each other, 1 to 1024; None lets all (paper: layers
+            that are convolutional in time make more frames than they saw, spec, section 10).
 
     Raises:
         ValueError: a value of the wrong kind or out of range, with the range; ``frames x height x width`` over 2**29.
@@ -53,6 +55,7 @@ class ClipRequest:
     fps: float | None = None
     context_guidance_scale: float = 1.0
     context_noise: int = 0
+    attention_distance: int | None = None
 
     def __post_init__(self) -> None:
         check_prompt("prompt", self.prompt)
@@ -68,6 +71,8 @@ class ClipRequest:
         check_number("context_guidance_scale", self.context_guidance_scale, 0.0, MAX_GUIDANCE)
         check_number("context_noise", self.context_noise, 0, MAX_CONTEXT_NOISE)
         check_number("temporal_strength", self.temporal_strength, 0.0, 1.0)
+        if self.attention_distance is not None:
+            check_count("attention_distance", self.attention_distance, MAX_FRAMES)
         if self.fps is not None:
             check_number("fps", self.fps, 1e-3, MAX_FPS)
         pixels = self.num_frames * self.height * self.width

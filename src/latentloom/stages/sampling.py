@@ -5,6 +5,7 @@ Text is encoded once per clip, in the way ``StableDiffusionPipeline`` does, so t
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -145,10 +146,9 @@ def sample_aligned(
         known = KnownFrames(latents=known.latents.to(device, dtype), mask=known.mask.to(device, dtype))
     told = {name: values.to(device) for name, values in numbers.items()}
     video = attach(model.unet, layers)
-
-    def network(noisy: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
-        return video.predict(noisy, timestep, conditions, temporal_strength=request.temporal_strength)
-
+    network = partial(
+        video.predict, temporal_strength=request.temporal_strength, attention_distance=request.attention_distance
+    )
     options: dict[str, Any] = {"noise": noise, "generator": generator, "eta": eta, "callback": callback}
     try:
         return sample_clip(model, network, request, known=known, numbers=told, **options)
