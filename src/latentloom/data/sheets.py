@@ -7,13 +7,25 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image, ImageDraw
-from torch import Tensor
+from torch import Tensor, from_numpy
 
 from latentloom.files import whole_file
 
 _GAP = 2
 _LINE = 12  # pixels
 _CHARACTER = 5.7  # pixels, of Pillow's own font on average
+
+
+def with_boxes(
+    frame: UInt8[Tensor, "h w 3"], boxes: Sequence[tuple[float, float, float, float]]
+) -> UInt8[Tensor, "h w 3"]:
+    """The frame with boxes x0, y0, x1, y1, in fractions of width and height, drawn into it."""
+    picture = Image.fromarray(np.asarray(frame))
+    draw = ImageDraw.Draw(picture)
+    for x0, y0, x1, y1 in boxes:
+        corners = (x0 * picture.width, y0 * picture.height, x1 * picture.width - 1, y1 * picture.height - 1)
+        draw.rectangle(corners, outline="white")
+    return from_numpy(np.array(picture))
 
 
 def contact_sheet(

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from latentloom.data.scenes import Scene
 from latentloom.data.video import read_image
 from latentloom.diffusion.sampler import num_evaluations
 from latentloom.diffusion.schedule import noise_scheduler
@@ -123,10 +124,7 @@ def start_of(generation: Generation, show: Show = show_nothing) -> Tensor:
     if asked.start_frame is not None:
         picture = read_image(asked.start_frame, (clip.height, clip.width))
         return stack.autoencoder.encode(from_pixels(picture[None])[None].to(stack.device, stack.dtype))
-    scene = None
-    if asked.scene is not None and stack.scene is not None:
-        encoder, layers = stack.scene
-        scene = SceneConditions(scene=asked.scene.tensors(), encoder=encoder, layers=layers, scale=asked.scene_guidance)
+    scene = None if asked.scene is None else scene_conditions(stack, asked.scene, asked.scene_guidance)
     with show("start frame") as advance:
         total = num_evaluations(stack.scheduler, clip.num_inference_steps)
         return generate_start_frame(
@@ -136,6 +134,14 @@ def start_of(generation: Generation, show: Show = show_nothing) -> Tensor:
             generator=seeded_generator(asked.seed),
             callback_on_step_end=lambda step, timestep, latents: advance(step + 1, total),
         )
+
+
+def scene_conditions(stack: Stack, scene: Scene, guidance: float = SceneConditions.scale) -> SceneConditions:
+    """What the start frame is made with. Raises ``ValueError`` where the stack knows no scenes."""
+    if stack.scene is None:
+        raise ValueError(f"{stack.info.name} knows no scenes; train them with `latentloom train boxes`")
+    encoder, layers = stack.scene
+    return SceneConditions(scene=scene.tensors(), encoder=encoder, layers=layers, scale=guidance)
 
 
 def make_video(generation: Generation, start: Tensor | None, show: Show = show_nothing) -> None:
