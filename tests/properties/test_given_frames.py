@@ -1,12 +1,16 @@
 """Given frames and numbers: what the layers make of them, and what they must not (paper, Sec. 3.2; spec, section 4)."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.small_networks import awake, awake_video, clip_inputs, small_unet
 from torch import Tensor
 
 from latentloom.align import TemporalLayers, attach
+from latentloom.conditions import Conditions
 from latentloom.diffusion.masks import first_frames_mask, masked_context
+from latentloom.layers.context import ContextSpec
 from latentloom.layers.layer_set import LayerSet
 
 SETS = [LayerSet.driving().with_context(), LayerSet.text().with_context()]
@@ -43,6 +47,31 @@ def test_what_lies_behind_the_mask_does_not_get_in():
     changed = torch.cat([latents[:, :1], torch.randn(2, 2, 4, 4, 8)], 1)
     ours, theirs = (video(*clip_inputs(), context=masked_context(x, mask)).sample for x in (latents, changed))
     assert torch.equal(ours, theirs)
+
+
+def test_given_frames_stand_in_the_input_as_they_are_given_at_their_own_step():
+    video = awake_video(SETS[0])
+    sample, timestep, text = clip_inputs()
+    given, levels = context(1), torch.tensor([30.0, 0.0])
+    told = Conditions(text=text, context=given, numbers={"context_noise": levels})
+    made = video.predict(sample, timestep, told)
+    other = torch.cat([torch.randn_like(sample[:, :1]), sample[:, 1:]], 1)
+    assert torch.equal(video.predict(other, timestep, told), made), "whatever the noisy input holds there"
+    shown = torch.cat([given[:, :1, :-1], sample[:, 1:]], 1)
+    steps = torch.stack([levels.long(), timestep, timestep], 1)
+    expected = video(shown, steps, text, context=given, numbers={"context_noise": levels}).sample
+    assert torch.equal(made, expected)
+    nothing = Conditions(text=text, context=context(0))
+    assert torch.equal(video.predict(sample, timestep, nothing), video.predict(sample, timestep, Conditions(text=text)))
+
+
+def test_the_papers_maps_alone_leave_the_input_as_it_is():
+    alone = replace(SETS[0], context=ContextSpec(own_step=False))
+    video = awake_video(alone)
+    sample, timestep, text = clip_inputs()
+    given = context(1)
+    expected = video(sample, timestep, text, context=given).sample
+    assert torch.equal(video.predict(sample, timestep, Conditions(text=text, context=given)), expected)
 
 
 def test_layers_without_context_refuse_given_frames():

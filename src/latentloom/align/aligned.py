@@ -98,7 +98,7 @@ class Aligned(nn.Module):
 
         Args:
             sample: noisy latents.
-            timestep: one for all clips, or one per clip.
+            timestep: one for all clips, one per clip, or one per frame (``b t``).
             encoder_hidden_states: text for the spatial cross-attention, one per clip.
             temporal_hidden_states: text for the temporal cross-attention; by default the same (spec, section 9).
             context: the given frames, ``c_S = (m_S z, m_S)`` (``diffusion.masks``), where the layers take them.
@@ -126,11 +126,10 @@ class Aligned(nn.Module):
             alpha=alpha,
             strength=temporal_strength,
         )
-        timesteps = _per_clip(timestep, batch, sample.device, "timestep")
         with self._bound(clip):
             frames = self.network(
                 fold_frames(sample),
-                clip.per_frame(timesteps),
+                _times(timestep, clip, batch, sample.device),
                 None if encoder_hidden_states is None else clip.per_frame(_rows(encoder_hidden_states, batch)),
                 class_labels=None if class_labels is None else clip.per_frame(class_labels),
                 added_cond_kwargs={name: clip.per_frame(value) for name, value in (added_cond_kwargs or {}).items()},
@@ -147,7 +146,13 @@ class Aligned(nn.Module):
         alpha: float | None = None,
         temporal_strength: float = 1.0,
     ) -> Float[Tensor, "b t c h w"]:
-        """``forward`` under ``conditions``; the layers are told those of the numbers that they know."""
+        """``forward`` under ``conditions``; the layers are told those of the numbers that they know.
+
+        Given frames stand in the input as they are given, at their own step, where the layers were made for it.
+        """
+        if conditions.context is not None and self.layers.shows_given_frames:
+            levels = conditions.numbers.get("context_noise")
+            sample, timestep = _with_given(sample, timestep, conditions.context, levels)
         known = {name: x for name, x in conditions.numbers.items() if name in self.layers.number_names}
         return self(
             sample,
@@ -278,6 +283,27 @@ def _per_clip(value: Tensor | float, batch: int, device: torch.device, name: str
     if values.numel() not in (1, batch):
         raise ValueError(f"{name} has {values.numel()} values for {batch} clips: expected one, or one per clip")
     return values.reshape(-1).expand(batch)
+
+
+def _times(timestep: Tensor | float, clip: Clip, batch: int, device: torch.device) -> Tensor:
+    """A diffusion step for each frame, ``(b t)``."""
+    if isinstance(timestep, Tensor) and timestep.shape == (batch, clip.num_frames):
+        return timestep.to(device).reshape(-1)
+    return clip.per_frame(_per_clip(timestep, batch, device, "timestep"))
+
+
+def _with_given(
+    sample: Float[Tensor, "b t c h w"],
+    timestep: Tensor | float,
+    context: Float[Tensor, "b t _ h w"],
+    levels: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """The input with given frames in their places, and the diffusion step of each frame, ``b t``."""
+    given = context[:, :, -1:] > 0
+    steps = _per_clip(timestep, len(sample), sample.device, "timestep")
+    own = torch.zeros_like(steps) if levels is None else levels.nan_to_num().to(steps)
+    shown = torch.where(given, context[:, :, :-1].to(sample), sample)
+    return shown, torch.where(given[:, :, 0, 0, 0], own[:, None], steps[:, None])
 
 
 def _rows(text: Tensor, batch: int) -> Tensor:

@@ -121,6 +121,11 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         """The numbers these layers can be told, such as ``fps``."""
         return tuple(number.name for number in self.layer_set.numbers) if self.numbers is not None else ()
 
+    @property
+    def shows_given_frames(self) -> bool:
+        """Whether given frames stand in the network's input as they are given (``ContextSpec.own_step``)."""
+        return self.context is not None and self.layer_set.context is not None and self.layer_set.context.own_step
+
     def clip(
         self,
         num_frames: int,

@@ -21,6 +21,7 @@ from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from latentloom.allocator import keep_freed_memory
 from latentloom.locks import locked
 from latentloom.precision import preferred_dtype
 from latentloom.seeds import seed_of
@@ -148,6 +149,8 @@ class Loop:
         self.accelerator = Accelerator(cpu=not torch.cuda.is_available())  # left alone it would choose Apple's mps too
         self.device = self.accelerator.device
         self.dtype = preferred_dtype(self.device, config.dtype)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         task.to(self.device)
         self.objectives = {p.name: self.accelerator.prepare(p.objective) for p in task.players}
         self.averages = {p.name: EMAModel(p.parameters, decay=config.ema_decay) for p in task.players if p.average}

@@ -1,0 +1,36 @@
+import subprocess
+import sys
+
+import pytest
+
+from latentloom.allocator import keep_freed_memory
+
+FAULTS = """
+import resource, torch
+from latentloom.allocator import keep_freed_memory
+KEEP = {keep}
+if KEEP:
+    assert keep_freed_memory()
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(3):
+        step = [torch.ones(2 * 2**20) for _ in range(20)]  # of 8 MB, held together, then all of them freed
+        del step
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone is told")
+def test_buffers_of_the_step_before_cost_no_page_faults():
+    kept, given_back = (
+        int(subprocess.run([sys.executable, "-c", FAULTS.format(keep=keep)], capture_output=True, check=True).stdout)
+        for keep in (True, False)
+    )
+    assert kept < 100 < given_back
+
+
+def test_other_systems_are_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert not keep_freed_memory()
