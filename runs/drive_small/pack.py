@@ -1,41 +1,67 @@
 """The trained parts -> the embedded stack: float16, named, with its model card.
 
-    python runs/drive_small/pack.py work/temporal/stack -o FOLDER
+    python runs/drive_small/pack.py work/temporal/stack work/prediction/stack work/interpolation/stack ... -o FOLDER
 
-Expected: about 40 MB in seconds; FOLDER is src/latentloom/assets/drive_small.
+The first stack gives its image model and key frames, each further one what it has beyond those before it. What is
+asked of the prediction layers by default (``--context-noise``, ``--context-guidance``) comes from the sweeps of
+judge_rollouts.py. Expected: at most 48 MB in seconds; FOLDER is src/latentloom/assets/drive_small.
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
 from latentloom.stack import Stack
+from latentloom.stack_folder import DECODER, SCENE_ENCODER, UPSAMPLER, UPSAMPLER_LAYERS
 
 CARD = Path(__file__).with_name("MODEL_CARD.md")
-NOTE = "Driving clips from text; see README.md for what it saw and what it cannot do."
+NOTE = "Driving video from text, boxes or a picture; see README.md for what it saw and what it cannot do."
+MOST = 48e6
+
+
+def collected(stacks: Sequence[Stack]) -> Stack:
+    """The first stack with what the others have beyond it."""
+    whole = stacks[0]
+    for stack in stacks[1:]:
+        new = set(stack.members) - set(whole.members)
+        sets = {name: layers for name, layers in stack.temporal.items() if f"temporal/{name}" in new}
+        further: dict[str, Any] = {"temporal": sets} if sets else {}
+        if DECODER in new:
+            further[DECODER] = stack.autoencoder.decoder_layers
+        if UPSAMPLER in new:
+            further[UPSAMPLER] = stack.upsampler
+        if UPSAMPLER_LAYERS in new:
+            further[UPSAMPLER_LAYERS] = stack.upsampler_layers
+        if SCENE_ENCODER in new:
+            further["scene"] = stack.scene
+        stages = {**stack.info.stages, **whole.info.stages}
+        whole = whole.replace(replace(whole.info, stages=stages), **further)
+        print(f"{stack.folder}: {', '.join(sorted(new)) or 'nothing new'}")
+    return whole
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("stack", type=Path)
+    parser.add_argument("stacks", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--context-noise", type=int, default=0)
+    parser.add_argument("--context-guidance", type=float, default=1.0)
     arguments = parser.parse_args()
-    stack = Stack.load(arguments.stack)
-    members = {
-        "unet": stack.unet,
-        "text_encoder": stack.text_encoder,
-        "tokenizer": stack.tokenizer,
-        "scheduler": stack.scheduler,
-        "vae": stack.vae,
-        "temporal": stack.temporal,
-    }
-    info = replace(stack.info, name="drive-small", note=NOTE)
-    card = CARD.read_text(encoding="utf-8")
-    Stack(info, **members).save(arguments.output, dtype=torch.float16, card=card)
+    whole = collected([Stack.load(folder) for folder in arguments.stacks])
+    stages = dict(whole.info.stages)
+    if "prediction" in stages:
+        asked = {"context_noise": arguments.context_noise, "context_guidance_scale": arguments.context_guidance}
+        stages["prediction"] = replace(stages["prediction"], **asked)
+    info = replace(whole.info, name="drive-small", note=NOTE, stages=stages)
+    whole.replace(info).save(arguments.output, dtype=torch.float16, card=CARD.read_text(encoding="utf-8"))
     size = sum(path.stat().st_size for path in arguments.output.rglob("*") if path.is_file())
     print(f"{arguments.output}: {size / 1e6:.1f} MB")
+    if size > MOST:
+        raise SystemExit(f"more than {MOST / 1e6:.0f} MB")
 
 
 if __name__ == "__main__":

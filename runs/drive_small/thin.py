@@ -47,7 +47,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=(), metavar="ID", help="records whose id begins so")
     arguments = parser.parse_args()
     dataset = Dataset.load(arguments.dataset)
-    with DatasetWriter(arguments.output, {**dataset.config, "fps": arguments.fps}) as writer:
+    with DatasetWriter(arguments.output, dict(dataset.config)) as writer:
         for record in dataset.records:
             stride = stride_for(record.fps, arguments.fps) if record.contiguous else 1
             wanted = not arguments.only or record.id.startswith(tuple(arguments.only))

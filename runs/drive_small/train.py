@@ -1,12 +1,12 @@
 """From the shared footage to the embedded stack `drive-small`: every command, in order; the same command continues.
 
-    python runs/drive_small/train.py ../shared/data -o work/drive_small            # about six core-hours
+    python runs/drive_small/train.py ../shared/data -o work/drive_small            # about nine core-hours
     python runs/drive_small/train.py ../shared/data -o work/twin --tiny            # the same path in minutes, of no use
 
-Hardware of the shipped weights: a two-core AMD EPYC (Zen 4, avx512_bf16), bf16, no GPU. Core-minutes: autoencoder 64,
-latents 13, image 70, temporal layers 186. Expected figures: docs/log.md and MODEL_CARD.md. The shipped weights took the
-same steps, with one restart of the autoencoder's rate after step 1,600: what this makes is not bit-equal to them.
-The last step (`pack.py`) writes the folder that goes to src/latentloom/assets/drive_small.
+Hardware of the shipped weights: a two-core AMD EPYC (Zen 4, avx512_bf16), bf16, no GPU. Core-minutes: docs/log.md.
+Expected figures: docs/log.md and MODEL_CARD.md. The shipped weights took the same steps, with one restart of the
+autoencoder's rate after step 1,600: what this makes is not bit-equal to them. The last step (`pack.py`) writes the
+folder that goes to src/latentloom/assets/drive_small.
 """
 
 import argparse
@@ -36,6 +36,9 @@ IMAGES = {
     "real_garage": 0.02,
     "world": 0.30,
 }
+FINE = {"fine": 0.45, "highway": 0.20}
+LARGE = {"highway": 0.40, "night": 0.10}
+LARGE_STILLS = {**LARGE, "stills": 0.15}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,16 +46,24 @@ class Size:
     """How much of everything: the shipped stack, or its twin. ``steps`` None are those of the recipe."""
 
     scenes: int
+    fine_scenes: int
+    still_scenes: int
+    large_scenes: int
     steps: int | None
     recipe: str
 
 
-FULL = Size(scenes=260, steps=None, recipe="driving")
-TINY = Size(scenes=2, steps=3, recipe="tiny")
+FULL = Size(scenes=260, fine_scenes=100, still_scenes=1500, large_scenes=40, steps=None, recipe="driving")
+TINY = Size(scenes=2, fine_scenes=2, still_scenes=4, large_scenes=2, steps=3, recipe="tiny")
 
 
 def python(script: str, *arguments: str | Path) -> None:
     run(sys.executable, HERE / script, *arguments)
+
+
+def world(folder: Path, name: str, scenes: int, frames: int, fps: float, first_seed: int, *size: str) -> None:
+    options = ("--scenes", scenes, "--frames", frames, "--fps", fps, "--first-seed", first_seed, *size)
+    python("world.py", "-o", folder, "--name", name, *map(str, options))
 
 
 def train(kind: str, size: Size, weights: dict[str, float], *arguments: str | Path) -> None:
@@ -67,6 +78,22 @@ def run(*command: str | Path) -> None:
     subprocess.run([str(word) for word in command], check=True)
 
 
+def prepare(shared: Path, work: Path, size: Size) -> None:
+    """The four datasets: footage, its clips at one rate, faster clips, larger frames, and frames with known scenes."""
+    python("footage.py", shared, "-o", work / "footage")
+    world(work / "footage", "world", size.scenes, 40, 7.0, 1000)
+    python("thin.py", work / "footage", "-o", work / "clips", "--fps", "6.5")
+    python(
+        "thin.py", work / "footage", "-o", work / "fine", "--fps", "14", "--only", "lake_a_more", "lake_b", "highway"
+    )
+    world(work / "fine", "fine", size.fine_scenes, 56, 26.0, 3000)
+    python("footage.py", shared, "-o", work / "scenes", "--only", "stills_carla")
+    world(work / "scenes", "scene", size.still_scenes, 3, 0.7, 5000)
+    large = ("--size", "512", "1024")
+    python("footage.py", shared, "-o", work / "large", *large, "--only", "highway", "night", "stills_driveai")
+    world(work / "large", "large", size.large_scenes, 8, 6.5, 8000, *large)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=Path, help="the footage, ../shared/data")
@@ -74,16 +101,22 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     arguments = parser.parse_args()
     work, size = arguments.output, TINY if arguments.tiny else FULL
-    python("footage.py", arguments.shared, "-o", work / "footage")
-    python("world.py", "-o", work / "footage", "--scenes", str(size.scenes))
-    python("thin.py", work / "footage", "-o", work / "clips", "--fps", "6.5")
+    prepare(arguments.shared, work, size)
     train("autoencoder", size, PIXELS, work / "footage", "-o", work / "autoencoder")
     image = (work / "clips", "--autoencoder", work / "autoencoder", "-o", work / "image")
     train("image", size, IMAGES, *image)
-    clips = (work / "clips", "--stack", work / "image" / "stack", "-o", work / "temporal")
-    train("temporal", size, CLIPS, *clips)
+    train("temporal", size, CLIPS, work / "clips", "--stack", work / "image" / "stack", "-o", work / "temporal")
+    base = ("--stack", work / "temporal" / "stack", "-o")
+    train("prediction", size, CLIPS, work / "clips", *base, work / "prediction")
+    train("interpolation", size, FINE, work / "fine", *base, work / "interpolation")
+    train("boxes", size, {}, work / "scenes", *base, work / "scenes_run")
+    train("decoder", size, CLIPS, work / "clips", *base, work / "decoder")
+    train("upsampler", size, LARGE_STILLS, work / "large", *base, work / "upsampler")
+    upsampler = ("--temporal", "--stack", work / "upsampler" / "stack", "-o", work / "upsampler_temporal")
+    train("upsampler", size, LARGE, work / "large", *upsampler)
     if not (work / "drive_small").exists():
-        python("pack.py", work / "temporal" / "stack", "-o", work / "drive_small")
+        runs = ("temporal", "prediction", "interpolation", "scenes_run", "decoder", "upsampler_temporal")
+        python("pack.py", *(work / name / "stack" for name in runs), "-o", work / "drive_small")
 
 
 if __name__ == "__main__":
