@@ -28,6 +28,7 @@ from latentloom.diffusion.sampler import num_evaluations
 from latentloom.generation.files import DECODED_AT_ONCE
 from latentloom.generation.videos import Generation
 from latentloom.scenes import SceneBatch, SceneTensors
+from latentloom.stages.request import ClipRequest
 from latentloom.stages.sampling import latent_shape
 
 PROBE_OPERATIONS = 1e11  # of the real call that time is taken from: a second or less on two cores
@@ -173,8 +174,8 @@ def _works(generation: Generation) -> Iterator[_Work]:
     if asked.needs_start_frame and asked.start_frame is None:
         yield _start_frame(generation)
     for stage, count in generation.windows.items():
-        frames = {"keyframes": request.clip.num_frames, "prediction": request.predicted_clip.num_frames}
-        yield _windows(generation, stage, count * futures, frames.get(stage, request.interpolation_window))
+        clips = {"keyframes": request.clip, "prediction": request.predicted}
+        yield _windows(generation, stage, count * futures, clips.get(stage, request.interpolated))
     yield _decoding(generation, futures)
     if asked.upsampling is not None:
         yield _upsampling(generation, generation.portions * futures)
@@ -204,13 +205,11 @@ def _start_frame(generation: Generation) -> _Work:
     )
 
 
-def _windows(generation: Generation, stage: str, count: int, frames: int) -> _Work:
+def _windows(generation: Generation, stage: str, count: int, clip: ClipRequest) -> _Work:
     """Windows of key frames, prediction or one interpolation."""
-    stack, clip = generation.stack, generation.request.clip
-    name = stage.partition("-")[0]
+    stack, name = generation.stack, stage.partition("-")[0]
     layers = stack.temporal_layers(name)
-    context_scale = clip.context_guidance_scale if name == "prediction" else 1.0
-    scales = (clip.guidance_scale,) if name == "keyframes" else (context_scale, clip.guidance_scale)
+    scales = (clip.guidance_scale,) if name == "keyframes" else (clip.context_guidance_scale, clip.guidance_scale)
     branches = num_predictions(*scales)
 
     def call(frames: int) -> None:
@@ -223,12 +222,12 @@ def _windows(generation: Generation, stage: str, count: int, frames: int) -> _Wo
         finally:
             video.detach()
 
-    latents = _bytes(latent_shape(stack, clip.of_length(frames)), stack.dtype)
+    latents = _bytes(latent_shape(stack, clip), stack.dtype)
     kept = len(generation.windows) > 1 or count > 1 or generation.portions > 0
     return _Work(
         stage=stage,
         calls=count * num_evaluations(stack.scheduler, clip.num_inference_steps),
-        frames=frames,
+        frames=clip.num_frames,
         call=call,
         held=LOOP_COPIES * latents,
         disk=count * latents * kept,

@@ -13,7 +13,7 @@ from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import ClipRequest, seeded_generator
 
 CLIP = ClipRequest(prompt="a road at night", num_frames=4, height=32, width=64, num_inference_steps=2, fps=2.0)
-REQUEST = CascadeRequest(clip=CLIP, num_frames=97, passes=2, interpolation_window=9)
+REQUEST = CascadeRequest(clip=CLIP, num_frames=97, passes=2, interpolation=replace(CLIP, num_frames=9))
 KEYS = replace(REQUEST, num_frames=7, passes=0)
 START = torch.randn(1, 1, 8, 4, 8, generator=torch.Generator().manual_seed(0))
 

@@ -73,9 +73,11 @@ def print_request(generation: "Generation") -> None:
 
     stack, asked, request = generation.stack, generation.asked, generation.request
     clip, windows = request.clip, sum(generation.windows.values())
-    predicted = request.predicted_clip if asked.needs_start_frame else clip
-    scales = (clip.context_guidance_scale, clip.guidance_scale) if asked.needs_start_frame else (clip.guidance_scale,)
-    frames = num_predictions(*scales) * predicted.num_frames
+    predicted = request.predicted
+    scales, first = (clip.guidance_scale,), clip
+    if asked.needs_start_frame:
+        scales, first = (predicted.context_guidance_scale, predicted.guidance_scale), predicted
+    frames = num_predictions(*scales) * first.num_frames
     sampling = f"{num_evaluations(stack.scheduler, clip.num_inference_steps)} evaluations of {frames} frames"
     parameters = sum(row.get("parameters", 0) for row in stack.describe()["members"].values())
     larger = "" if asked.upsampling is None else f", then {stack.upsampler.factor} times larger"
@@ -92,7 +94,7 @@ def print_request(generation: "Generation") -> None:
         ("files", ", ".join(str(path) for files in generation.outputs for path in files.paths)),
     ]
     if windows > 1:
-        rows.insert(4, ("context", f"guidance {clip.context_guidance_scale:g}, noise {clip.context_noise}"))
+        rows.insert(4, ("context", f"guidance {predicted.context_guidance_scale:g}, noise {predicted.context_noise}"))
         rows.insert(5, ("futures", str(len(generation.outputs))))
     print_table(("", ""), rows)
 

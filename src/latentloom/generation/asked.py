@@ -9,7 +9,7 @@ from latentloom.stack import Stack
 from latentloom.stack_folder import SCENE_ENCODER, UPSAMPLER, StageInfo
 from latentloom.stages.cascade import CascadeRequest, num_keyframes
 from latentloom.stages.interpolation import FACTOR, interpolated_count
-from latentloom.stages.request import UpsamplingRequest
+from latentloom.stages.request import ClipRequest, UpsamplingRequest
 from latentloom.stages.sampling import size_factor
 from latentloom.stages.steering import steering_of
 
@@ -58,22 +58,18 @@ def checked_cascade(stack: Stack, asked: Asked) -> CascadeRequest:
     num_frames = _num_frames(asked, fps, interpolated_count(info.num_frames, asked.passes))
     keyframes = num_keyframes(num_frames, asked.passes)
     # without prediction all key frames are one clip: layers store no length
-    wanted = _context_of(stages.get("prediction") if predicts else None) | asked.changes
     length = min(keyframes, info.num_frames) if predicts else keyframes
-    clip = info.request(asked.prompt, **{**wanted, "num_frames": length, "fps": keyframe_fps})
+    clip = info.request(asked.prompt, **{**asked.changes, "num_frames": length, "fps": keyframe_fps})
     clip.check_size(size_factor(stack))
-    window = stages["prediction"].num_frames if "prediction" in stages else info.num_frames
-    request = CascadeRequest(
-        clip=clip,
-        num_frames=num_frames,
-        passes=asked.passes,
-        prediction_window=window if predicts else None,
-        overlap=max(1, min(CascadeRequest.overlap, window - 1)),
-    )
+    request = CascadeRequest(clip=clip, num_frames=num_frames, passes=asked.passes)
+    if predicts:
+        stage = stages.get("prediction", StageInfo(num_frames=info.num_frames, fps=(info.fps,)))
+        predicted = _window(clip, stage, asked)
+        overlap = max(1, min(CascadeRequest.overlap, predicted.num_frames - 1))
+        request = replace(request, prediction=predicted, overlap=overlap)
     if "interpolation" in stages:
-        stage = stages["interpolation"]
-        noise = asked.changes.get("context_noise", stage.context_noise)
-        request = replace(request, interpolation_window=stage.num_frames, interpolation_noise=noise)
+        window = replace(_window(clip, stages["interpolation"], asked), guidance_scale=1.0, context_guidance_scale=1.0)
+        request = replace(request, interpolation=window)
     if asked.steer is not None:
         if "steering" not in stack.temporal_layers("prediction").number_names:
             raise ValueError(f"the prediction layers of {info.name} take no steering; train others with labels")
@@ -87,10 +83,11 @@ def _num_frames(asked: Asked, fps: float, usual: int) -> int:
     return usual if asked.seconds is None else max(1, round(asked.seconds * fps))
 
 
-def _context_of(stage: StageInfo | None) -> dict[str, Any]:
-    if stage is None:
-        return {}
-    return {"context_noise": stage.context_noise, "context_guidance_scale": stage.context_guidance_scale}
+def _window(clip: ClipRequest, stage: StageInfo, asked: Asked) -> ClipRequest:
+    """A window of a stage that is given frames, as it was trained; what the user said of given frames counts more."""
+    own = {"context_noise": stage.context_noise, "context_guidance_scale": stage.context_guidance_scale}
+    said = {name: value for name, value in asked.changes.items() if name in own}
+    return replace(clip, num_frames=stage.num_frames, **(own | said))
 
 
 def _check_members(stack: Stack, asked: Asked) -> None:

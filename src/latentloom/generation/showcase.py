@@ -107,7 +107,7 @@ class Showcase:
         wheel = dict.fromkeys(("left", "straight", "right")) if not steered else WORDS
         asked = Asked(prompt=self.sentences.road, changes={"num_inference_steps": QUICK_STEPS}, rollouts=3)
         generation = Generation.of(stack, replace(asked, seed=self.seed), [self.output / VIDEO])
-        start, window = start_of(generation, self.show), generation.request.predicted_clip
+        start, window = start_of(generation, self.show), generation.request.predicted
         rows = []
         with self.show("futures") as advance:
             for future, (name, steering) in enumerate(wheel.items()):

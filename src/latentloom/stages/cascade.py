@@ -19,6 +19,7 @@ from latentloom.stages.prediction import roll_out
 from latentloom.stages.request import ClipRequest, check_count, seeded_generator
 from latentloom.stages.sampling import VideoModel
 
+INTERPOLATION_WINDOW = 13
 FUTURE = 3  # the stream of random numbers that tells futures of one start apart
 OnWindow = Callable[[str, int], None]
 """Called with (stage, index) before each window is made."""
@@ -32,11 +33,10 @@ class CascadeRequest:
         clip: the key frames made from the text: size, sampling, ``fps``; as many frames as in training.
         num_frames: of the finished video. Key frames beyond ``clip.num_frames`` are predicted; what interpolation makes
             beyond ``num_frames`` is dropped (175 frames: 12 key frames, 177, the last 2 dropped).
-        prediction_window: frames per call of the prediction layers; None is as many as ``clip`` has.
+        prediction: one window of the prediction layers, as many frames as in their training; None is like ``clip``.
         passes: interpolations, 0 to 2: each makes 4 (K - 1) + 1 frames of K.
-        interpolation_window: frames per call of the interpolation layers, 4 n + 1; ``interpolation_noise`` the
-            diffusion step of the noise on the frames they are given. They always are given frames: context guidance,
-            which leads away from none, is not for them.
+        interpolation: one window of the interpolation layers, 4 n + 1 frames; None is like ``clip``, of 13. What its
+            frames show is decided by those given: without guidance unless asked for. Rates are set pass by pass.
         overlap: frames a predicted window is given of the one before, 1 or 2 in the paper.
         future: which of several continuations of the same first frame; 0 is the first.
         numbers: ego motion, one value per key frame (``steering``, ``speed``).
@@ -48,9 +48,8 @@ class CascadeRequest:
     clip: ClipRequest
     num_frames: int
     passes: int = 0
-    prediction_window: int | None = None
-    interpolation_window: int = 13
-    interpolation_noise: int = 0
+    prediction: ClipRequest | None = None
+    interpolation: ClipRequest | None = None
     overlap: int = 2
     future: int = 0
     numbers: Mapping[str, Sequence[float]] = field(default_factory=dict)
@@ -66,22 +65,28 @@ class CascadeRequest:
         return num_keyframes(self.num_frames, self.passes)
 
     @property
-    def predicted_clip(self) -> ClipRequest:
+    def predicted(self) -> ClipRequest:
         """One window of the prediction layers."""
-        return self.clip if self.prediction_window is None else self.clip.of_length(self.prediction_window)
+        return self.prediction or self.clip
+
+    @property
+    def interpolated(self) -> ClipRequest:
+        """One window of the interpolation layers."""
+        plain = {"guidance_scale": 1.0, "context_guidance_scale": 1.0, "context_noise": 0}
+        return self.interpolation or replace(self.clip, num_frames=INTERPOLATION_WINDOW, **plain)
 
     def windows(self, *, from_frame: bool) -> dict[str, int]:
         """How many windows each stage makes, by its name; ``from_frame`` says that the first frame is given."""
         needed, counts = self.num_frames, dict[str, int]()
         for level, rate in enumerate(reversed(self.rates)):  # backward: what the last pass does not need is not made
-            windows = -(-(needed - 1) // (self.interpolation_window - 1))
+            windows = -(-(needed - 1) // (self.interpolated.num_frames - 1))
             there = num_keyframes(self.num_frames, level + 1)
-            needed = min(there, windows * (self.interpolation_window - 1) // FACTOR + 1)
+            needed = min(there, windows * (self.interpolated.num_frames - 1) // FACTOR + 1)
             counts[f"interpolation-{rate}"] = windows
         made = 1 if from_frame else min(self.clip.num_frames, self.num_keyframes)
         predicted = 0
         while made < needed:
-            made += self.predicted_clip.num_frames - min(made, self.overlap)
+            made += self.predicted.num_frames - min(made, self.overlap)
             predicted += 1
         first = {} if from_frame else {"keyframes": 1}
         return {**first, **({"prediction": predicted} if predicted else {}), **dict(reversed(counts.items()))}
@@ -134,13 +139,7 @@ def generate_latents(
     pieces = _keyframes(model, request, seed, start, told, callback_on_step_end)
     for rate in request.rates:
         fps = None if request.fps is None else request.fps / FACTOR ** (RATES[-1] - rate)
-        window = replace(
-            request.clip,
-            num_frames=request.interpolation_window,
-            fps=fps,
-            context_guidance_scale=1.0,
-            context_noise=request.interpolation_noise,
-        )
+        window = replace(request.interpolated, fps=fps)
         pieces = interpolate_frames(
             model,
             window,
@@ -182,7 +181,7 @@ def _keyframes(
         return
     yield from roll_out(
         model,
-        request.predicted_clip,
+        request.predicted,
         start,
         request.num_keyframes,
         overlap=request.overlap,
