@@ -164,6 +164,14 @@ def test_pictures_are_read_upright_and_at_the_wanted_size(tmp_path):
     assert read_image(tmp_path / "a.png", (48, 32)).shape == (48, 32, 3)
 
 
+@pytest.mark.parametrize("suffix", ["webp", "png"])
+def test_of_an_animation_the_first_frame_is_read(tmp_path, suffix):
+    frames = [Image.new("RGB", (31, 17), colour) for colour in ((200, 10, 10), (10, 200, 10))]
+    frames[0].save(tmp_path / f"moving.{suffix}", save_all=True, append_images=frames[1:], lossless=True)
+    picture = read_image(tmp_path / f"moving.{suffix}")
+    assert tuple(picture.shape) == (17, 31, 3) and picture[..., 0].min() > 190 and picture[..., 1].max() < 20
+
+
 @pytest.mark.parametrize("mode", ["L", "P", "RGBA", "LA", "1", "CMYK"])
 def test_pictures_of_every_mode_become_rgb(tmp_path, mode):
     suffix = "jpg" if mode == "CMYK" else "png"

@@ -108,6 +108,8 @@ def stream_video(
 def read_image(path: str | Path, size: tuple[int, int] | None = None) -> UInt8[Tensor, "h w 3"]:
     """Read a PNG, JPEG, WebP or BMP picture upright; ``size`` as for `read_video`.
 
+    Grey of 16 bits is scaled, CMYK converted; of an animation the first frame is read.
+
     Raises:
         VideoError: not such a picture, damaged, larger than the pixel limit, or with transparent pixels.
     """
