@@ -26,6 +26,11 @@ def test_a_scene_file_becomes_slots_largest_box_first(tmp_path):
     assert boxes.numbers.isnan().all()
 
 
+def test_the_example_is_a_scene():
+    scene = Scene.read(Path(__file__).parents[2] / "examples" / "scene.json")
+    assert scene.light == "day" and scene.vehicles == 2 and scene.boxes is not None and len(scene.boxes) == 2
+
+
 def test_an_empty_road_and_a_scene_of_which_nothing_is_told_are_two_things(tmp_path):
     empty = scene(tmp_path, {"boxes": [], "light": "night", "vehicles": 0}).tensors()
     assert empty.labels.tolist() == [EMPTY] * MAX_BOXES and empty.numbers.tolist() == [1.0, 0.0]

@@ -3,6 +3,7 @@
 The same command continues a killed run with the same bits. What the options become is in ``training_runs``.
 """
 
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
@@ -82,64 +83,48 @@ def image(
 Model = Annotated[str, typer.Option("--stack", help="A model folder or the name of an embedded stack; stays frozen.")]
 Frames = Annotated[int | None, typer.Option("--frames", help="Frames per clip.", show_default="the recipe's")]
 Fps = Annotated[float | None, typer.Option("--fps", help="About their rate.", show_default="the recipe's")]
-Layers = Annotated[NewLayers, typer.Option("--layers", help="What a stack without layers begins with.")]
-Checkpointing = Annotated[
-    bool, typer.Option("--gradient-checkpointing", help="Less memory, more time: recompute instead of keeping.")
-]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerOptions(TrainingOptions):
+    """What trainings of temporal layers share beyond all trainings."""
+
+    frames: Frames = None
+    fps: Fps = None
+    layers: Annotated[NewLayers, typer.Option(help="What a stack without layers begins with.")] = NewLayers.DRIVING
+    gradient_checkpointing: Annotated[
+        bool, typer.Option("--gradient-checkpointing", help="Less memory, more time: recompute instead of keeping.")
+    ] = False
 
 
 @app.command("temporal")
-@takes(TrainingOptions)
-def temporal(
-    dataset: DatasetFolder,
-    output: Run,
-    options: TrainingOptions,
-    stack: Model,
-    frames: Frames = None,
-    fps: Fps = None,
-    layers: Layers = NewLayers.DRIVING,
-    gradient_checkpointing: Checkpointing = False,
-) -> None:
+@takes(LayerOptions)
+def temporal(dataset: DatasetFolder, output: Run, options: LayerOptions, stack: Model) -> None:
     """Train temporal layers on a frozen image model; RUN/final holds them, RUN/stack the whole model folder."""
-    _train_layers("keyframes", dataset, output, options, stack, layers, frames, fps, None, gradient_checkpointing)
+    _train_layers("keyframes", dataset, output, options, stack)
 
 
 @app.command("prediction")
-@takes(TrainingOptions)
-def prediction(
-    dataset: DatasetFolder,
-    output: Run,
-    options: TrainingOptions,
-    stack: Model,
-    frames: Frames = None,
-    fps: Fps = None,
-    layers: Layers = NewLayers.DRIVING,
-    gradient_checkpointing: Checkpointing = False,
-) -> None:
+@takes(LayerOptions)
+def prediction(dataset: DatasetFolder, output: Run, options: LayerOptions, stack: Model) -> None:
     """Train the layers that continue a clip from its first frames; they begin as those of the key frames.
 
     They follow steering and speed where the dataset has these labels.
     """
-    _train_layers("prediction", dataset, output, options, stack, layers, frames, fps, None, gradient_checkpointing)
+    _train_layers("prediction", dataset, output, options, stack)
 
 
 @app.command("interpolation")
-@takes(TrainingOptions)
+@takes(LayerOptions)
 def interpolation(
     dataset: DatasetFolder,
     output: Run,
-    options: TrainingOptions,
+    options: LayerOptions,
     stack: Model,
-    frames: Frames = None,
-    fps: Fps = None,
     fine_fps: Annotated[float | None, typer.Option(help="Of the second pass.", show_default="the recipe's")] = None,
-    layers: Layers = NewLayers.DRIVING,
-    gradient_checkpointing: Checkpointing = False,
 ) -> None:
     """Train the layers that make three frames between each two, at two rates; they begin as those of the key frames."""
-    _train_layers(
-        "interpolation", dataset, output, options, stack, layers, frames, fps, fine_fps, gradient_checkpointing
-    )
+    _train_layers("interpolation", dataset, output, options, stack, fine_fps)
 
 
 @app.command("decoder")
@@ -211,13 +196,9 @@ def _train_layers(
     stage: Literal["keyframes", "prediction", "interpolation"],
     dataset: Path,
     output: Path,
-    options: TrainingOptions,
+    options: LayerOptions,
     stack: str,
-    layers: NewLayers,
-    frames: int | None,
-    fps: float | None,
-    fine_fps: float | None,
-    gradient_checkpointing: bool,
+    fine_fps: float | None = None,
 ) -> None:
     check_output_folder(output)
     use_threads(options.threads)
@@ -226,10 +207,10 @@ def _train_layers(
     config = training_runs.temporal_config(
         options,
         stage,
-        num_frames=frames,
-        fps=fps,
+        num_frames=options.frames,
+        fps=options.fps,
         fine_fps=fine_fps,
-        gradient_checkpointing=gradient_checkpointing,
+        gradient_checkpointing=options.gradient_checkpointing,
     )
     if not training_runs.shown(config, options):
-        training_runs.run_temporal(config, dataset, output, stack, stage, text=layers == NewLayers.TEXT)
+        training_runs.run_temporal(config, dataset, output, stack, stage, text=options.layers == NewLayers.TEXT)
