@@ -61,6 +61,11 @@ class ImageLDM:
     tokenizer: PreTrainedTokenizerBase
     scheduler: DDIMScheduler
 
+    def freeze(self) -> None:
+        """No weight of it learns."""
+        for network in (self.vae, self.unet, self.text_encoder):
+            network.requires_grad_(False).eval()
+
     def to(self, device: torch.device | str) -> None:
         """Move all networks, in place."""
         for network in (self.vae, self.unet, self.text_encoder):

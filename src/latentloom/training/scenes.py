@@ -136,8 +136,7 @@ class SceneTask:
         cache: LatentCache,
     ) -> None:
         self.model, self.config, self.dataset, self.cache = model, config, dataset, cache
-        for frozen in (model.unet, model.text_encoder, model.vae):
-            frozen.requires_grad_(False).eval()
+        model.freeze()
         self.video = attach(model.unet, layers)
         trained = nn.ModuleDict({"encoder": encoder, "layers": layers}).requires_grad_(True)
         self.objective = SceneObjective(self.video, encoder, model, config)

@@ -153,8 +153,7 @@ class TemporalTask:
         cache: LatentCache,
     ):
         self.model, self.config, self.dataset, self.cache = model, config, dataset, cache
-        for frozen in (model.unet, model.text_encoder, model.vae):
-            frozen.requires_grad_(False).eval()
+        model.freeze()
         self.video = attach(model.unet, layers.requires_grad_(True))
         if config.gradient_checkpointing:
             self.video.enable_gradient_checkpointing()
