@@ -67,6 +67,15 @@ class SceneBatch:
         corners, labels, numbers = (x[None].to(device) for x in (scene.corners, scene.labels, scene.numbers))
         return cls(corners=corners, labels=labels, numbers=numbers)
 
+    def covered(self, rows: int, columns: int) -> Float[Tensor, "b rows columns"]:
+        """1 in the cells of a grid over each picture that a box touches, 0 elsewhere."""
+        left, top, right, bottom = (side[:, :, None] for side in self.corners.unbind(-1))  # b n 1
+        y, x = (torch.arange(n, device=self.corners.device) / n for n in (rows, columns))
+        down = (y + 1 / rows > top) & (y < bottom)  # b n rows
+        across = (x + 1 / columns > left) & (x < right)
+        touched = down[..., :, None] & across[..., None, :] & (self.labels >= 0)[..., None, None]
+        return touched.any(1).float()
+
     def untold(self) -> "SceneBatch":
         """As many pictures of which nothing is told."""
         labels, numbers = torch.full_like(self.labels, UNTOLD), torch.full_like(self.numbers, torch.nan)

@@ -54,6 +54,15 @@ def test_boxes_a_pixel_apart_are_told_apart_and_far_ones_are_not_taken_for_each_
     assert distances.min() > 1e-3
 
 
+def test_a_box_covers_the_cells_it_touches():
+    scenes = SceneBatch.of(SceneTensors.of([[0.3, 0.5, 0.55, 0.8, 0.0]]), torch.device("cpu"))
+    expected = torch.zeros(1, 4, 8)
+    expected[0, 2:4, 2:5] = 1
+    assert torch.equal(scenes.covered(4, 8), expected)
+    assert not SceneBatch.of(SceneTensors.of([]), torch.device("cpu")).covered(4, 8).any()
+    assert not scenes.untold().covered(4, 8).any()
+
+
 def test_in_bfloat16_the_tokens_are_those_of_float32_rounded():
     torch.manual_seed(0)
     encoder = SceneEncoder(16, 6)

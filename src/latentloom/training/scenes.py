@@ -44,6 +44,7 @@ class SceneTraining:
     """Settings of `train_scenes`. Layout is decided where there is little but noise, hence the bias.
 
     Attributes:
+        box_weight: of the error where a box is told, over that elsewhere: vehicles are small.
         caption_dropout, boxes_dropout, number_dropout: shares of frames whose caption, boxes, or each of whose numbers
             are not told. A caption names light and traffic too: what it says is learned from it, not from the scene.
     """
@@ -52,6 +53,7 @@ class SceneTraining:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     objective: ObjectiveConfig = field(default_factory=lambda: ObjectiveConfig(high_noise_bias=1.0))
     alpha_rate: float = 10.0
+    box_weight: float = 5.0
     caption_dropout: float = 0.3
     boxes_dropout: float = 0.3
     number_dropout: float = 0.1
@@ -105,8 +107,9 @@ class SceneObjective(nn.Module):
         self.prediction_type = model.scheduler.config["prediction_type"]
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        tokens = self.encoder(scenes_of(batch))
-        conditions = Conditions(text=self.text(batch["caption"]), temporal_text=tokens)
+        scenes = scenes_of(batch)
+        conditions = Conditions(text=self.text(batch["caption"]), temporal_text=self.encoder(scenes))
+        covered = scenes.covered(*batch["latents"].shape[-2:])[:, None, None]
         loss = training_loss(
             lambda noisy, timesteps: self.video.predict(noisy, timesteps, conditions),
             batch["latents"],
@@ -114,6 +117,7 @@ class SceneObjective(nn.Module):
             generator,
             prediction_type=self.prediction_type,
             config=self.config.objective,
+            counted=1 + (self.config.box_weight - 1) * covered,
         )
         return loss, {}
 
