@@ -28,7 +28,7 @@ from latentloom.stack import Stack
 from latentloom.stages.interpolation import FACTOR, interpolate_frames
 
 GROUPS = {"world": "fine", "simulator": "lake", "highway": "highway"}
-CLIPS = 6
+STEPS = 16
 STEADY = 0.05  # of speed (relative) and steering, at most
 
 
@@ -54,13 +54,16 @@ def between(made: Tensor, truth: Tensor) -> float:
     return psnr(made[chosen], truth[chosen]).mean().item()
 
 
-def judged(stack: Stack, dataset: Dataset, window: Window, rate: int, seed: int) -> tuple[dict[str, float], Tensor]:
+def judged(
+    stack: Stack, dataset: Dataset, window: Window, rate: int, seed: int, strengths: list[float]
+) -> tuple[dict[str, float], Tensor]:
     real = dataset.frames(dataset.records[window.record], window.indices)
     autoencoder = stack.autoencoder
     latents = autoencoder.encode(from_pixels(real)[None].to(stack.dtype))
-    request = stack.info.request(window.caption, num_frames=len(real), fps=window.fps, attention_distance=None)
+    plain = {"num_frames": len(real), "fps": window.fps, "guidance_scale": 1.0, "num_inference_steps": STEPS}
 
-    def interpolated(rate: int) -> Tensor:
+    def interpolated(rate: int, strength: float = 1.0) -> Tensor:
+        request = stack.info.request(window.caption, **plain, strength=strength)
         pieces = interpolate_frames(stack, request, [latents[:, ::FACTOR]], rate=rate, seed=seed)
         return to_pixels(autoencoder.decode(torch.cat(list(pieces), 1).to(stack.dtype))[0])
 
@@ -73,6 +76,7 @@ def judged(stack: Stack, dataset: Dataset, window: Window, rate: int, seed: int)
         "made, real": between(made, real),
         "blended, real": between(mixed, real),
         "rates differ": (made.float() - other.float()).abs().mean().item(),
+        **{f"strength {x:g}": between(interpolated(rate, x), seen) for x in strengths},
     }
     return figures, torch.stack([real, made, mixed])[:, : 2 * FACTOR + 1]
 
@@ -82,6 +86,8 @@ def main() -> None:
     parser.add_argument("stack")
     parser.add_argument("dataset", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
+    parser.add_argument("--clips", type=int, default=6, help="of each group and rate")
+    parser.add_argument("--strength", type=float, nargs="*", default=[], help="tried beside 1 (`ClipRequest.strength`)")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     dataset = Dataset.load(arguments.dataset)
@@ -97,10 +103,13 @@ def main() -> None:
                 calm = [window for window in chosen if steady(dataset.records[window.record], window)]
                 parts = {"world, steady": calm, "world, other": [window for window in chosen if window not in calm]}
             for name, members in parts.items():
-                some = [members[(2 * i + 1) * len(members) // (2 * CLIPS)] for i in range(min(CLIPS, len(members)))]
+                count = min(arguments.clips, len(members))
+                some = [members[(2 * i + 1) * len(members) // (2 * count)] for i in range(count)]
                 if not some:
                     continue
-                results = [judged(stack, dataset, window, rate, seed) for seed, window in enumerate(some)]
+                results = [
+                    judged(stack, dataset, window, rate, seed, arguments.strength) for seed, window in enumerate(some)
+                ]
                 means = {key: sum(result[0][key] for result in results) / len(results) for key in results[0][0]}
                 key = f"{name}, rate {rate}, {some[0].fps:.1f} fps"
                 all_figures[key] = means

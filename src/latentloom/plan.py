@@ -211,6 +211,7 @@ def _windows(generation: Generation, stage: str, count: int, clip: ClipRequest) 
     layers = stack.temporal_layers(name)
     scales = (clip.guidance_scale,) if name == "keyframes" else (clip.context_guidance_scale, clip.guidance_scale)
     branches = num_predictions(*scales)
+    strength = 1.0 if name == "keyframes" else clip.strength  # key frames have nothing to begin from
 
     def call(frames: int) -> None:
         noise, times, conditions = _inputs(generation, branches, frames)
@@ -226,7 +227,7 @@ def _windows(generation: Generation, stage: str, count: int, clip: ClipRequest) 
     kept = len(generation.windows) > 1 or count > 1 or generation.portions > 0
     return _Work(
         stage=stage,
-        calls=count * num_evaluations(stack.scheduler, clip.num_inference_steps),
+        calls=count * num_evaluations(stack.scheduler, clip.num_inference_steps, strength),
         frames=clip.num_frames,
         call=call,
         held=LOOP_COPIES * latents,

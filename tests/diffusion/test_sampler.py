@@ -137,3 +137,25 @@ def test_the_same_seed_starts_the_same_clip_in_every_dtype():
 def test_too_few_generators_are_refused():
     with pytest.raises(ValueError, match="1 generators for 2 clips"):
         clip_noise((2, 3), [torch.Generator()], "cpu", torch.float32)
+
+
+def test_the_last_part_of_a_walk_begins_from_what_is_given():
+    scheduler = noise_scheduler("v_prediction", zero_terminal_snr=True)
+    noise = torch.randn(1, 4, 4, 4, generator=torch.Generator().manual_seed(0))
+    start = torch.full_like(noise, 3.0)
+    seen: list[tuple[int, torch.Tensor]] = []
+
+    def predict(latents, timestep, /):
+        seen.append((int(timestep), latents))
+        return torch.zeros_like(latents)
+
+    denoise(predict, noise, scheduler, 10)
+    whole = [step for step, _ in seen]
+    seen.clear()
+    denoise(predict, noise, scheduler, 10, start=start, strength=0.3)
+    assert [step for step, _ in seen] == whole[-3:]
+    torch.testing.assert_close(seen[0][1], scheduler.add_noise(start, noise, torch.tensor([whole[-3]])))
+    assert num_evaluations(scheduler, 10, 0.3) == 3 and num_evaluations(scheduler, 10, 1e-3) == 1
+    seen.clear()
+    denoise(predict, noise, scheduler, 10, start=start, strength=1.0)
+    assert torch.equal(seen[0][1], noise), "the whole walk begins from noise"

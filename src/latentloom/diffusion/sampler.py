@@ -32,6 +32,8 @@ def denoise(
     scheduler: Any,
     num_inference_steps: int,
     *,
+    start: Float[Tensor, "b *rest"] | None = None,
+    strength: float = 1.0,
     eta: float = 0.0,
     generator: Generators = None,
     callback: StepCallback | None = None,
@@ -42,14 +44,18 @@ def denoise(
     after an exception, must not meet in it.
 
     Args:
+        start: latents to begin from instead of noise alone, under noise of the step where the walk begins.
+        strength: the last share of the walk that is walked from ``start``, above 0 to 1; 1 is the whole, from noise
+            (``strength`` of diffusers' image-to-image pipelines).
         eta: share of DDIM's fresh noise in [0, 1]; given only to schedulers that take it.
         generator: the source of fresh noise for stochastic schedulers, one for all clips or a list of one per clip.
     """
-    scheduler = copy.deepcopy(scheduler)
-    scheduler.set_timesteps(num_inference_steps, device=noise.device)
+    scheduler, timesteps = _walk(scheduler, num_inference_steps, strength, noise.device)
     step_options = _accepted(scheduler.step, {"eta": eta, "generator": generator})
     latents = noise * scheduler.init_noise_sigma
-    for index, timestep in enumerate(scheduler.timesteps):
+    if start is not None and len(timesteps) < len(scheduler.timesteps):
+        latents = scheduler.add_noise(start, noise, timesteps[:1])
+    for index, timestep in enumerate(timesteps):
         prediction = predict(scheduler.scale_model_input(latents, timestep), timestep)
         latents = scheduler.step(prediction, timestep, latents, **step_options, return_dict=False)[0]
         if callback is not None:
@@ -58,11 +64,22 @@ def denoise(
     return latents
 
 
-def num_evaluations(scheduler: Any, num_inference_steps: int) -> int:
+def num_evaluations(scheduler: Any, num_inference_steps: int, strength: float = 1.0) -> int:
     """How often ``denoise`` will call ``predict``, for progress bars; some schedulers call more than once a step."""
+    return len(_walk(scheduler, num_inference_steps, strength, "cpu")[1])
+
+
+def _walk(
+    scheduler: Any, num_inference_steps: int, strength: float, device: torch.device | str
+) -> tuple[Any, Shaped[Tensor, " n"]]:
+    """A copy of the scheduler, ready for the last ``strength`` of its walk, and the time steps of that."""
     scheduler = copy.deepcopy(scheduler)
-    scheduler.set_timesteps(num_inference_steps)
-    return len(scheduler.timesteps)
+    scheduler.set_timesteps(num_inference_steps, device=device)
+    walked = max(1, round(num_inference_steps * strength))
+    left_out = (num_inference_steps - walked) * getattr(scheduler, "order", 1)
+    if left_out and hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(left_out)
+    return scheduler, scheduler.timesteps[left_out:]
 
 
 def clip_noise(

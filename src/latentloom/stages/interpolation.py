@@ -46,7 +46,8 @@ def interpolate_frames(
 
     Args:
         request: one window, of as many frames as in training, 4 n + 1; windows share the frame in which they meet.
-            ``fps`` is the rate of the result.
+            ``fps`` is the rate of the result. Below a ``strength`` of 1 the new frames begin as linear mixtures of
+            their neighbours under noise, instead of as noise.
         latents: the given frames in order, in pieces of any length (``roll_out``, another pass, or ``[tensor]``).
         rate: the pass, 0 or 1 (``RATES``).
         remember: called with ("interpolation-RATE", i, make) for window i (``journal``).
@@ -67,6 +68,13 @@ def interpolate_frames(
             generator = generator_of(seed, INTERPOLATION, rate, index)
             window = partial(_between, model, request, keys, rate, generator, callback_on_step_end)
             yield remember(f"interpolation-{rate}", index, window)[:, 1:]
+
+
+def linear_blend(keys: Float[Tensor, "1 k c h w"]) -> Float[Tensor, "1 t c h w"]:
+    """The keys, and between each two three mixtures of them."""
+    shares = torch.arange(FACTOR, dtype=keys.dtype, device=keys.device).view(-1, 1, 1, 1) / FACTOR
+    first, second = keys[:, :-1, None], keys[:, 1:, None]
+    return torch.cat([torch.lerp(first, second, shares).flatten(1, 2), keys[:, -1:]], 1)
 
 
 def _windows(pieces: Iterable[Tensor], steps: int) -> Iterator[Tensor]:
@@ -100,6 +108,7 @@ def _between(
         request.of_length(num_frames),
         known=known,
         numbers={"rate": torch.tensor([float(rate)])},
+        start=linear_blend(keys),
         generator=generator,
         callback=callback,
     )

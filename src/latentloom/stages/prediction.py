@@ -36,7 +36,8 @@ def predict_frames(
     """Latents of the request's clip, whose first frames are ``given``, bit for bit.
 
     Args:
-        request: the whole clip; ``num_frames`` counts the given ones.
+        request: the whole clip; ``num_frames`` counts the given ones. Below a ``strength`` of 1 the new frames begin as
+            the last given one under noise, instead of as noise.
         given: latents of the first S frames, 1 <= S < ``num_frames`` (paper: 1 or 2).
         numbers: ego motion, one value per frame of the clip; a future can be steered by it.
 
@@ -48,9 +49,8 @@ def predict_frames(
         raise ValueError(
             f"{count} frames are given for a clip of {request.num_frames}: expected at least 1, and fewer than the clip"
         )
-    known = KnownFrames(
-        latents=_padded(given, request.num_frames), mask=pinned_frames_mask(range(count), request.num_frames)
-    )
+    held = _held(given, request.num_frames)
+    known = KnownFrames(latents=held, mask=pinned_frames_mask(range(count), request.num_frames))
     told = _checked(numbers or {}, request.num_frames)
     return sample_aligned(
         model,
@@ -58,6 +58,7 @@ def predict_frames(
         request,
         known=known,
         numbers={name: torch.tensor([list(values)], dtype=torch.float32) for name, values in told.items()},
+        start=held,
         generator=generator,
         callback=callback_on_step_end,
     )
@@ -114,8 +115,9 @@ def roll_out(
         made, last, index = made + new.shape[1], clip[:, -overlap:], index + 1
 
 
-def _padded(given: Tensor, num_frames: int) -> Tensor:
-    return torch.cat([given, given.new_zeros(1, num_frames - given.shape[1], *given.shape[2:])], 1)
+def _held(given: Float[Tensor, "1 s c h w"], num_frames: int) -> Float[Tensor, "1 t c h w"]:
+    """The given frames, and the last of them for each that is to be made."""
+    return torch.cat([given, given[:, -1:].expand(-1, num_frames - given.shape[1], -1, -1, -1)], 1)
 
 
 def _checked(numbers: Numbers, num_frames: int) -> Numbers:

@@ -37,6 +37,7 @@ class ClipRequest:
         fps: frames per second to show, above 0 to 240; None where the layers do not know it.
         context_guidance_scale: 0 to 100, of the given frames; 1 is the conditional model, 0 ignores them.
         context_noise: diffusion step of the noise on the given frames, 0 (clean) to 999.
+        strength: the last share of the denoising walk, above 0 to 1, where a stage has something to begin from.
         attention_distance: frames further apart do not attend to each other, 1 to 1024; None lets all (paper: layers
             that are convolutional in time make more frames than they saw, spec, section 10).
 
@@ -55,6 +56,7 @@ class ClipRequest:
     fps: float | None = None
     context_guidance_scale: float = 1.0
     context_noise: int = 0
+    strength: float = 1.0
     attention_distance: int | None = None
 
     def __post_init__(self) -> None:
@@ -71,6 +73,7 @@ class ClipRequest:
         check_number("context_guidance_scale", self.context_guidance_scale, 0.0, MAX_GUIDANCE)
         check_number("context_noise", self.context_noise, 0, MAX_CONTEXT_NOISE)
         check_number("temporal_strength", self.temporal_strength, 0.0, 1.0)
+        check_number("strength", self.strength, 1e-3, 1.0)
         if self.attention_distance is not None:
             check_count("attention_distance", self.attention_distance, MAX_FRAMES)
         if self.fps is not None:

@@ -81,6 +81,7 @@ def sample_clip(
     scene: SceneTokens | None = None,
     numbers: Mapping[str, Float[Tensor, "1 *t"]] | None = None,
     noise: Float[Tensor, "1 t c h w"] | None = None,
+    start: Float[Tensor, "1 t c h w"] | None = None,
     generator: torch.Generator | None = None,
     eta: float = 0.0,
     callback: StepCallback | None = None,
@@ -92,6 +93,7 @@ def sample_clip(
             Sec. 3.2), which comes before text guidance.
         scene: tokens for the layers that attend to them, with guidance of their own; not together with ``known``.
         numbers: further conditions beside the request's fps.
+        start: what the last ``request.strength`` of the walk begins from, under noise; None begins from noise.
 
     Raises:
         ValueError: ``noise`` or known frames of another shape than the request, or latents that are not finite in the
@@ -108,8 +110,17 @@ def sample_clip(
     predict = guided(network, *_chain(model, request, known, scene, dict(numbers or {}), generator))
     if known is not None:
         predict = known.keeping(predict, noise, model.scheduler)
-    steps = request.num_inference_steps
-    latents = denoise(predict, noise, model.scheduler, steps, eta=eta, generator=generator, callback=callback)
+    latents = denoise(
+        predict,
+        noise,
+        model.scheduler,
+        request.num_inference_steps,
+        start=None if start is None else start.to(noise),
+        strength=1.0 if start is None else request.strength,
+        eta=eta,
+        generator=generator,
+        callback=callback,
+    )
     if not bool(torch.isfinite(latents).all()):
         raise ValueError(
             f"the latents are not finite after sampling in {model.unet.dtype}: the weights are damaged, or the dtype"
@@ -126,6 +137,7 @@ def sample_aligned(
     known: KnownFrames | None = None,
     numbers: Mapping[str, Float[Tensor, "1 *t"]] | None = None,
     noise: Float[Tensor, "1 t c h w"] | None = None,
+    start: Float[Tensor, "1 t c h w"] | None = None,
     generator: torch.Generator | None = None,
     eta: float = 0.0,
     callback: StepCallback | None = None,
@@ -149,7 +161,7 @@ def sample_aligned(
     network = partial(
         video.predict, temporal_strength=request.temporal_strength, attention_distance=request.attention_distance
     )
-    options: dict[str, Any] = {"noise": noise, "generator": generator, "eta": eta, "callback": callback}
+    options: dict[str, Any] = {"noise": noise, "start": start, "generator": generator, "eta": eta, "callback": callback}
     try:
         return sample_clip(model, network, request, known=known, numbers=told, **options)
     finally:
