@@ -129,7 +129,7 @@ class Aligned(nn.Module):
         with self._bound(clip):
             frames = self.network(
                 fold_frames(sample),
-                _times(timestep, clip, batch, sample.device),
+                _times(timestep, batch, num_frames, sample.device),
                 None if encoder_hidden_states is None else clip.per_frame(_rows(encoder_hidden_states, batch)),
                 class_labels=None if class_labels is None else clip.per_frame(class_labels),
                 added_cond_kwargs={name: clip.per_frame(value) for name, value in (added_cond_kwargs or {}).items()},
@@ -148,15 +148,18 @@ class Aligned(nn.Module):
     ) -> Float[Tensor, "b t c h w"]:
         """``forward`` under ``conditions``; the layers are told those of the numbers that they know.
 
-        Given frames stand in the input as they are given, at their own step, where the layers were made for it.
+        Given frames stand in the input as they are given, at their own step, and a first guess from them goes into the
+        prediction, where the layers were made for it.
         """
+        batch, num_frames = sample.shape[:2]
+        steps = _times(timestep, batch, num_frames, sample.device).unflatten(0, (batch, num_frames))
         if conditions.context is not None and self.layers.shows_given_frames:
             levels = conditions.numbers.get("context_noise")
-            sample, timestep = _with_given(sample, timestep, conditions.context, levels)
+            sample, steps = _with_given(sample, steps, conditions.context, levels)
         known = {name: x for name, x in conditions.numbers.items() if name in self.layers.number_names}
-        return self(
+        prediction = self(
             sample,
-            timestep,
+            steps,
             conditions.text,
             temporal_hidden_states=conditions.temporal_text,
             context=conditions.context,
@@ -165,6 +168,9 @@ class Aligned(nn.Module):
             alpha=alpha,
             temporal_strength=temporal_strength,
         ).sample
+        if conditions.context is None or self.layers.guess is None or alpha == 1.0 or temporal_strength == 0.0:
+            return prediction
+        return self.layers.guess(prediction, sample, conditions.context, steps)
 
     def decode(
         self, latents: Float[Tensor, "b t c h w"], *, alpha: float | None = None, temporal_strength: float = 1.0
@@ -285,25 +291,24 @@ def _per_clip(value: Tensor | float, batch: int, device: torch.device, name: str
     return values.reshape(-1).expand(batch)
 
 
-def _times(timestep: Tensor | float, clip: Clip, batch: int, device: torch.device) -> Tensor:
+def _times(timestep: Tensor | float, batch: int, num_frames: int, device: torch.device) -> Tensor:
     """A diffusion step for each frame, ``(b t)``."""
-    if isinstance(timestep, Tensor) and timestep.shape == (batch, clip.num_frames):
+    if isinstance(timestep, Tensor) and timestep.shape == (batch, num_frames):
         return timestep.to(device).reshape(-1)
-    return clip.per_frame(_per_clip(timestep, batch, device, "timestep"))
+    return _per_clip(timestep, batch, device, "timestep").repeat_interleave(num_frames)
 
 
 def _with_given(
     sample: Float[Tensor, "b t c h w"],
-    timestep: Tensor | float,
+    steps: Num[Tensor, "b t"],
     context: Float[Tensor, "b t _ h w"],
     levels: Tensor | None,
 ) -> tuple[Tensor, Tensor]:
     """The input with given frames in their places, and the diffusion step of each frame, ``b t``."""
     given = context[:, :, -1:] > 0
-    steps = _per_clip(timestep, len(sample), sample.device, "timestep")
-    own = torch.zeros_like(steps) if levels is None else levels.nan_to_num().to(steps)
+    own = torch.zeros_like(steps[:, 0]) if levels is None else levels.nan_to_num().to(steps)
     shown = torch.where(given, context[:, :, :-1].to(sample), sample)
-    return shown, torch.where(given[:, :, 0, 0, 0], own[:, None], steps[:, None])
+    return shown, torch.where(given[:, :, 0, 0, 0], own[:, None], steps)
 
 
 def _rows(text: Tensor, batch: int) -> Tensor:

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from latentloom.backbones.find import find_sites, latent_channels
 from latentloom.backbones.site import Site
 from latentloom.layers.base import Clip
+from latentloom.layers.guess import FirstGuess
 from latentloom.layers.layer_set import LayerSet
 from latentloom.layers.mixing import Mixing
 from latentloom.layers.position import NumberConditions
@@ -47,10 +48,12 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         self.layers = nn.ModuleDict({_key(name): self.layer_set.build(site) for name, site in self.sites.items()})
         widths = [site.time_width for site in self.sites.values() if site.time_width is not None]
         self.numbers = NumberConditions(self.layer_set.numbers, widths[0]) if widths else None
-        self.context = None
+        self.context = self.guess = None
         if self.layer_set.context is not None and latent_channels is not None:
             levels = [site.level for site in self.sites.values() if site.level is not None]
             self.context = self.layer_set.context.build(latent_channels, 1 + max(levels))
+            if self.layer_set.context.first_guess:
+                self.guess = FirstGuess(latent_channels, self.layer_set.context.first_guess)
 
     @classmethod
     def for_network(cls, network: nn.Module, layer_set: LayerSet) -> Self:

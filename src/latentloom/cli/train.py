@@ -49,10 +49,10 @@ def autoencoder(
     if decoder_only and start is None:
         raise ValueError("--decoder-only sharpens an existing autoencoder: name it with --from")
     use_threads(options.threads)
-    from latentloom.cli import training_runs
+    from latentloom.cli import training_runs, training_settings
 
-    config = training_runs.autoencoder_config(options, decoder_only=decoder_only)
-    if not training_runs.shown(config, options):
+    config = training_settings.autoencoder_config(options, decoder_only=decoder_only)
+    if not training_settings.shown(config, options):
         training_runs.run_autoencoder(config, dataset, output, start)
 
 
@@ -73,10 +73,10 @@ def image(
     if autoencoder is None and start is None:
         raise ValueError("give --autoencoder, to begin a new image model, or --from, to train one further, or both")
     use_threads(options.threads)
-    from latentloom.cli import training_runs
+    from latentloom.cli import training_runs, training_settings
 
-    config = training_runs.image_config(options)
-    if not training_runs.shown(config, options):
+    config = training_settings.image_config(options)
+    if not training_settings.shown(config, options):
         training_runs.run_image(config, dataset, output, autoencoder=autoencoder, start=start)
 
 
@@ -144,12 +144,12 @@ def decoder(
     """Train temporal layers in the decoder, against flicker; latents and every other weight stay as they are."""
     check_output_folder(output)
     use_threads(options.threads)
-    from latentloom.cli import training_runs
+    from latentloom.cli import training_runs, training_settings
 
-    config = training_runs.decoder_config(
+    config = training_settings.decoder_config(
         options, num_frames=frames, fps=fps, discriminator=discriminator.value, adversarial_start=adversarial_start
     )
-    if not training_runs.shown(config, options):
+    if not training_settings.shown(config, options):
         training_runs.run_decoder(config, dataset, output, stack)
 
 
@@ -172,10 +172,10 @@ def upsampler(
     Prepare the dataset at the large size, such as 512x1024."""
     check_output_folder(output)
     use_threads(options.threads)
-    from latentloom.cli import training_runs
+    from latentloom.cli import training_runs, training_settings
 
-    config = training_runs.upsampler_config(options, factor=factor, num_frames=frames, fps=fps)
-    if not training_runs.shown(config, options):
+    config = training_settings.upsampler_config(options, factor=factor, num_frames=frames, fps=fps)
+    if not training_settings.shown(config, options):
         training_runs.run_upsampler(config, dataset, output, stack, temporal=temporal, factor=factor)
 
 
@@ -185,10 +185,10 @@ def boxes(dataset: DatasetFolder, output: Run, options: TrainingOptions, stack: 
     """Train boxes, light and traffic of the start frame, on frames whose boxes the dataset knows (boxes/<id>.json)."""
     check_output_folder(output)
     use_threads(options.threads)
-    from latentloom.cli import training_runs
+    from latentloom.cli import training_runs, training_settings
 
-    config = training_runs.scenes_config(options)
-    if not training_runs.shown(config, options):
+    config = training_settings.scenes_config(options)
+    if not training_settings.shown(config, options):
         training_runs.run_scenes(config, dataset, output, stack)
 
 
@@ -202,9 +202,9 @@ def _train_layers(
 ) -> None:
     check_output_folder(output)
     use_threads(options.threads)
-    from latentloom.cli import training_runs
+    from latentloom.cli import training_runs, training_settings
 
-    config = training_runs.temporal_config(
+    config = training_settings.temporal_config(
         options,
         stage,
         num_frames=options.frames,
@@ -212,5 +212,5 @@ def _train_layers(
         fine_fps=fine_fps,
         gradient_checkpointing=options.gradient_checkpointing,
     )
-    if not training_runs.shown(config, options):
+    if not training_settings.shown(config, options):
         training_runs.run_temporal(config, dataset, output, stack, stage, text=options.layers == NewLayers.TEXT)

@@ -22,10 +22,13 @@ class ContextSpec:
         width: channels of the maps; 32 stay below the 0.8M parameters that the paper's count leaves (spec, section 4).
         own_step: given frames also stand in the network's input as they are given, each with the diffusion step of its
             own noise, where the others are at the step of the clip. False is the paper's maps alone.
+        first_guess: width of the convolutions that bring a first guess from the given frames into the prediction
+            (``guess``); 0 leaves it out.
     """
 
     width: int = 32
     own_step: bool = True
+    first_guess: int = 48
 
     def build(self, latent_channels: int, num_levels: int) -> "ContextEncoder":
         """The encoder of latents of ``latent_channels`` for networks that halve ``num_levels - 1`` times."""

@@ -1,0 +1,149 @@
+"""What the options of ``train`` become: the recipe's settings with the user's in their place.
+
+Imported by the commands when they run: it imports torch, diffusers and transformers.
+"""
+
+import json
+from dataclasses import asdict, replace
+from importlib.util import find_spec
+from typing import Any, Literal, TypeVar
+
+from latentloom.cli.options import parsed_weights
+from latentloom.cli.training_options import Recipe, TrainingOptions
+from latentloom.precision import preferred_dtype
+from latentloom.recipes import driving, tiny
+from latentloom.stages.interpolation import FACTOR
+from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
+from latentloom.training.autoencoder import AutoencoderTraining
+from latentloom.training.decoder import DecoderTraining
+from latentloom.training.image import ImageTraining
+from latentloom.training.scenes import SceneTraining
+from latentloom.training.temporal import TemporalTraining
+from latentloom.training.upsampler import UpsamplerTraining
+
+TemporalStage = Literal["keyframes", "prediction", "interpolation"]
+Config = TypeVar(
+    "Config",
+    AutoencoderTraining,
+    SceneTraining,
+    DecoderTraining,
+    ImageTraining,
+    TemporalTraining,
+    UpsamplerTraining,
+)
+
+
+def autoencoder_config(options: TrainingOptions, *, decoder_only: bool) -> AutoencoderTraining:
+    """The recipe's settings with the user's in their place."""
+    if options.recipe is Recipe.TINY:
+        config = tiny.autoencoder()
+        config = replace(config, adversarial_start=0, train_encoder=False) if decoder_only else config
+    else:
+        config = driving.decoder_texture() if decoder_only else driving.autoencoder()
+    return changed(config, options)
+
+
+def image_config(options: TrainingOptions) -> ImageTraining:
+    """The recipe's settings with the user's in their place."""
+    return changed(tiny.image() if options.recipe is Recipe.TINY else driving.image(), options)
+
+
+def temporal_config(
+    options: TrainingOptions,
+    stage: TemporalStage,
+    *,
+    num_frames: int | None,
+    fps: float | None,
+    gradient_checkpointing: bool,
+    fine_fps: float | None = None,
+) -> TemporalTraining:
+    """The settings of the recipe for a set of temporal layers, with the user's in their place."""
+    recipe = tiny if options.recipe is Recipe.TINY else driving
+    recipes = {"keyframes": recipe.temporal, "prediction": recipe.prediction, "interpolation": recipe.interpolation}
+    config = replace(recipes[stage](), gradient_checkpointing=gradient_checkpointing)
+    config = replace(config, **_given({"num_frames": num_frames, "fps": fps, "fine_fps": fine_fps}))
+    check_count("frames", config.num_frames, MAX_FRAMES)
+    if stage == "interpolation" and (config.num_frames % FACTOR != 1 or config.num_frames == 1):
+        raise ValueError(f"frames is {config.num_frames}: interpolation needs 4 n + 1 frames a clip, such as 13 or 17")
+    for rate in config.rates:
+        check_number("fps", rate, 1e-3, MAX_FPS)
+    return changed(config, options)
+
+
+def decoder_config(options: TrainingOptions, **own: Any) -> DecoderTraining:
+    """The recipe's settings with the user's in their place; of ``own`` those that are not None."""
+    config = replace(tiny.decoder() if options.recipe is Recipe.TINY else driving.decoder(), **_given(own))
+    check_count("frames", config.num_frames, MAX_FRAMES)
+    check_number("fps", config.fps, 1e-3, MAX_FPS)
+    return changed(config, options)
+
+
+def upsampler_config(options: TrainingOptions, **own: Any) -> UpsamplerTraining:
+    """The recipe's settings with the user's in their place; of ``own`` those that are not None."""
+    config = tiny.upsampler() if options.recipe is Recipe.TINY else driving.upsampler()
+    config = replace(config, **_given(own))
+    check_count("frames", config.num_frames, MAX_FRAMES)
+    return changed(config, options)
+
+
+def scenes_config(options: TrainingOptions) -> SceneTraining:
+    """The recipe's settings with the user's in their place."""
+    return changed(tiny.scenes() if options.recipe is Recipe.TINY else driving.scenes(), options)
+
+
+def changed(config: Config, options: TrainingOptions) -> Config:
+    """``config`` with every option that was given in its place.
+
+    Raises:
+        ValueError: a number out of range, weights not of the form NAME=FRACTION, or TensorBoard is not installed.
+    """
+    _check_numbers(options)
+    preferred_dtype(name=options.dtype)
+    if options.report_to and find_spec("tensorboard") is None:
+        raise ValueError("--report-to tensorboard needs the package tensorboard: pip install 'latentloom[train]'")
+    loop: dict[str, Any] = {
+        "accumulation": options.accumulation,
+        "seed": options.seed,
+        "workers": options.workers,
+        "checkpoint_minutes": options.checkpoint_minutes,
+        "tensorboard": options.report_to is not None,
+        "steps": options.steps,
+        "batch_size": options.batch_size,
+        "preview_steps": options.preview_steps,
+        "dtype": None if options.dtype == "auto" else options.dtype,
+    }
+    optimizer: dict[str, Any] = {
+        "kind": options.optimizer and options.optimizer.value,
+        "learning_rate": options.learning_rate,
+        "muon_learning_rate": options.muon_learning_rate,
+    }
+    return replace(
+        config,
+        loop=replace(config.loop, **_given(loop)),
+        optimizer=replace(config.optimizer, **_given(optimizer)),
+        source_weights=parsed_weights(options.weight or ()) or config.source_weights,
+    )
+
+
+def shown(config: Config, options: TrainingOptions) -> bool:
+    """Print the settings where a dry run was asked for, and whether it was."""
+    if options.dry_run:
+        print(json.dumps(asdict(config), indent=2))
+    return options.dry_run
+
+
+def _check_numbers(options: TrainingOptions) -> None:
+    for name in ("steps", "batch_size", "accumulation"):
+        if getattr(options, name) is not None:
+            check_count(name, getattr(options, name), 10**9)
+    check_number("seed", options.seed, 0, 2**63 - 1)
+    check_number("workers", options.workers, 0, 1024)
+    check_number("checkpoint_minutes", options.checkpoint_minutes, 0.0, 1e6)
+    check_number("preview_steps", options.preview_steps or 0, 0, 10**9)
+    for name in ("learning_rate", "muon_learning_rate"):
+        if getattr(options, name) is not None:
+            check_number(name, getattr(options, name), 0.0, 100.0)
+
+
+def _given(values: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
