@@ -24,11 +24,13 @@ print(faults())
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc alone is told")
 def test_buffers_of_the_step_before_cost_no_page_faults():
-    kept, given_back = (
-        int(subprocess.run([sys.executable, "-c", FAULTS.format(keep=keep)], capture_output=True, check=True).stdout)
-        for keep in (True, False)
-    )
-    assert kept < 100 < given_back
+    def faults(keep: bool) -> int:
+        code = FAULTS.format(keep=keep)
+        return int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+
+    assert max(faults(keep=True) for _ in range(2)) < 100
+    # a small block at the end of the heap keeps the rest of it alive by chance: one of several runs shows the cost
+    assert any(faults(keep=False) > 100 for _ in range(6))
 
 
 def test_other_systems_are_left_alone(monkeypatch):
