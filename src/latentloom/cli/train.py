@@ -174,7 +174,7 @@ def upsampler(
     use_threads(options.threads)
     from latentloom.cli import training_runs, training_settings
 
-    config = training_settings.upsampler_config(options, factor=factor, num_frames=frames, fps=fps)
+    config = training_settings.upsampler_config(options, temporal=temporal, factor=factor, num_frames=frames, fps=fps)
     if not training_settings.shown(config, options):
         training_runs.run_upsampler(config, dataset, output, stack, temporal=temporal, factor=factor)
 

@@ -78,9 +78,9 @@ def decoder_config(options: TrainingOptions, **own: Any) -> DecoderTraining:
     return changed(config, options)
 
 
-def upsampler_config(options: TrainingOptions, **own: Any) -> UpsamplerTraining:
+def upsampler_config(options: TrainingOptions, *, temporal: bool, **own: Any) -> UpsamplerTraining:
     """The recipe's settings with the user's in their place; of ``own`` those that are not None."""
-    config = tiny.upsampler() if options.recipe is Recipe.TINY else driving.upsampler()
+    config = tiny.upsampler() if options.recipe is Recipe.TINY else driving.upsampler(temporal=temporal)
     config = replace(config, **_given(own))
     check_count("frames", config.num_frames, MAX_FRAMES)
     return changed(config, options)

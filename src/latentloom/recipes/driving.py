@@ -54,7 +54,7 @@ def temporal() -> TemporalTraining:
 def prediction() -> TemporalTraining:
     """The next frames after the first none, one or two, at the rate of the key frames; steered where labels are."""
     return TemporalTraining(
-        loop=_clips(steps=1500),
+        loop=_clips(steps=2000),
         given=GivenFrames(first=(0, 1, 2)),
         optimizer=OptimizerConfig(muon_learning_rate=0.004),
     )
@@ -74,16 +74,18 @@ def interpolation() -> TemporalTraining:
 def decoder() -> DecoderTraining:
     """Temporal layers of the decoder on crops of clips; the discriminator joins when reconstruction has settled."""
     return DecoderTraining(
-        loop=LoopConfig(steps=1000, batch_size=2, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
+        loop=LoopConfig(steps=700, batch_size=2, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
         optimizer=OptimizerConfig(muon_learning_rate=0.01),
         adversarial_start=500,
     )
 
 
-def upsampler() -> UpsamplerTraining:
-    """128x256 to 512x1024 pixels, on patches of 128x128."""
+def upsampler(*, temporal: bool = False) -> UpsamplerTraining:
+    """128x256 to 512x1024 pixels, on patches of 128x128: of frames, then of clips for the temporal layers."""
     return UpsamplerTraining(
-        loop=LoopConfig(steps=2000, batch_size=8, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
+        loop=LoopConfig(
+            steps=700 if temporal else 1800, batch_size=8, ema_decay=0.998, decay_fraction=0.5, preview_steps=250
+        ),
         optimizer=OptimizerConfig(muon_learning_rate=0.01),
     )
 
@@ -91,7 +93,7 @@ def upsampler() -> UpsamplerTraining:
 def scenes() -> SceneTraining:
     """Boxes, light and traffic of the start frame, on frames whose boxes are exact."""
     return SceneTraining(
-        loop=LoopConfig(steps=1000, batch_size=12, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
+        loop=LoopConfig(steps=3000, batch_size=12, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
         optimizer=OptimizerConfig(muon_learning_rate=0.004),
     )
 
