@@ -25,11 +25,13 @@ from latentloom.align import attach
 from latentloom.conditions import Conditions
 from latentloom.diffusion.guidance import num_predictions
 from latentloom.diffusion.sampler import num_evaluations
+from latentloom.diffusion.schedule import noise_scheduler
 from latentloom.generation.files import DECODED_AT_ONCE
 from latentloom.generation.videos import Generation
 from latentloom.scenes import SceneBatch, SceneTensors
 from latentloom.stages.request import ClipRequest
 from latentloom.stages.sampling import latent_shape
+from latentloom.stages.upsampling import aligned_tile
 
 PROBE_OPERATIONS = 1e11  # of the real call that time is taken from: a second or less on two cores
 LOOKAHEAD = 60  # frames that the video encoder holds
@@ -263,21 +265,22 @@ def _upsampling(generation: Generation, portions: int) -> _Work:
     factor, frames = upsampler.factor, min(request.portion, generation.request.num_frames)
     seen, tiles = (clip.height, clip.width), 1
     if request.tile is not None:
-        tiles = -(-clip.height // request.tile[0]) * -(-clip.width // request.tile[1])
-        seen = tuple(min(whole, side + 2 * upsampler.reach) for whole, side in zip(seen, request.tile, strict=True))
+        tile = aligned_tile(request.tile, upsampler.alignment)
+        tiles = -(-clip.height // tile[0]) * -(-clip.width // tile[1])
+        seen = tuple(min(whole, side + 2 * upsampler.reach) for whole, side in zip(seen, tile, strict=True))
     like = {"device": upsampler.device, "dtype": upsampler.dtype}
 
     def call(frames: int) -> None:
         cells, small = (torch.zeros(1, frames, c, *seen, **like) for c in (3 * factor**2, 3))
         video = None if layers is None else attach(upsampler.unet, layers)
         try:
-            upsampler.predict(cells, torch.tensor(1), small, torch.zeros(1), video)
+            upsampler.predict(cells, torch.tensor(1, device=cells.device), small, cells.new_zeros(1), video)
         finally:
             if video is not None:
                 video.detach()
 
     pixels = frames * clip.height * clip.width * factor**2 * 3
-    steps = num_evaluations(stack.scheduler, request.num_inference_steps)
+    steps = num_evaluations(noise_scheduler(), request.num_inference_steps)
     return _Work(
         stage="upsampling",
         calls=portions * steps * tiles,

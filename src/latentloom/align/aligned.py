@@ -170,7 +170,8 @@ class Aligned(nn.Module):
         ).sample
         if conditions.context is None or self.layers.guess is None or alpha == 1.0 or temporal_strength == 0.0:
             return prediction
-        return self.layers.guess(prediction, sample, conditions.context, steps)
+        corrected = self.layers.guess(prediction, sample, conditions.context, steps)
+        return corrected if temporal_strength == 1.0 else torch.lerp(prediction, corrected, temporal_strength)
 
     def decode(
         self, latents: Float[Tensor, "b t c h w"], *, alpha: float | None = None, temporal_strength: float = 1.0

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,7 +79,7 @@ class GenerationOptions:
             fps=self.fps,
             passes=self.interpolate,
             start_frame=self.start_frame,
-            scene=self._scene(),
+            scene=self._scene,
             scene_guidance=self.scene_guidance,
             rollouts=self.rollouts,
             steer=self.steer,
@@ -123,9 +124,9 @@ class GenerationOptions:
         seeded_generator(self.seed)
         if self.start_frame is not None and not self.start_frame.is_file():
             raise ValueError(f"{self.start_frame}: no such picture to start from")
-        self._scene()
-        self._upsampling()
+        _ = self._scene, self._upsampling()  # refuses bad scenes and options of no upsampler
 
+    @cached_property
     def _scene(self) -> "Scene | None":
         """What the first frame should hold; options count more than the file."""
         if self.boxes is None and self.light is None and self.vehicles is None:

@@ -26,6 +26,7 @@ from latentloom.stack import Stack
 from latentloom.stack_folder import SCENE_ENCODER, UPSAMPLER
 from latentloom.stages.cascade import FUTURE
 from latentloom.stages.decoding import decode_frames
+from latentloom.stages.interpolation import interpolated_count
 from latentloom.stages.prediction import roll_out
 from latentloom.stages.request import UpsamplingRequest, seeded_generator
 from latentloom.stages.sampling import latent_shape
@@ -66,7 +67,7 @@ class Showcase:
         passes = 1 if "temporal/interpolation" in members else 0
         asked = Asked(
             prompt=self.sentences.video,
-            frames=4 * (KEY_FRAMES - 1) + 1 if passes else None,
+            frames=interpolated_count(KEY_FRAMES) if passes else None,
             passes=passes,
             upsampling=UpsamplingRequest(num_inference_steps=8) if UPSAMPLER in members else None,
             seed=self.seed,
@@ -104,7 +105,7 @@ class Showcase:
         """Three futures of one start frame; steered where the stack can be."""
         stack = self.stack
         steered = "steering" in stack.temporal_layers("prediction").number_names
-        wheel = dict.fromkeys(("left", "straight", "right")) if not steered else WORDS
+        wheel = {name: value if steered else None for name, value in WORDS.items()}
         asked = Asked(prompt=self.sentences.road, changes={"num_inference_steps": QUICK_STEPS}, rollouts=3)
         generation = Generation.of(stack, replace(asked, seed=self.seed), [self.output / VIDEO])
         start, window = start_of(generation, self.show), generation.request.predicted

@@ -104,9 +104,15 @@ def _known(before: Tensor, num_frames: int, factor: int, like: Tensor) -> KnownF
     return KnownFrames(latents=latents, mask=mask)
 
 
+def aligned_tile(tile: tuple[int, int], alignment: int) -> tuple[int, int]:
+    """The tile that is cut where ``tile`` is asked for: both sides multiples of ``alignment``."""
+    rows, columns = (max(alignment, side // alignment * alignment) for side in tile)
+    return rows, columns
+
+
 def tiled(predict: Upsampling, tile: tuple[int, int], reach: int, alignment: int) -> Upsampling:
     """``predict`` by tiles of about ``tile`` small pixels, each seen with ``reach`` pixels around it."""
-    rows, columns = (max(alignment, side // alignment * alignment) for side in tile)
+    rows, columns = aligned_tile(tile, alignment)
 
     def by_tiles(cells: Tensor, timestep: Tensor, small: Tensor, levels: Tensor) -> Tensor:
         result = torch.empty_like(cells)
