@@ -31,7 +31,10 @@ def stack(tmp_path_factory) -> Stack:
         "interpolation": StageInfo(num_frames=9, fps=(6.0, 24.0)),
     }
     info = replace(whole.info, name="a <tiny> stack", stages=stages)
-    scene = SceneEncoder(TEXT_WIDTH, len(LABELS)), TemporalLayers.for_network(whole.unet, LayerSet.scene())
+    scene = (
+        SceneEncoder(TEXT_WIDTH, len(LABELS)),
+        TemporalLayers.for_network(whole.unet, LayerSet.scene(width=TEXT_WIDTH)),
+    )
     folder = tmp_path_factory.mktemp("showcase") / "stack"
     whole.replace(info, upsampler=PixelUpsampler(2, (8, 16)), scene=scene).save(folder)
     return Stack.load(folder)

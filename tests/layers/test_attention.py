@@ -98,20 +98,6 @@ def test_text_layers_without_text_say_what_they_need():
         awake_transformer()(torch.randn(4, 6, CHANNELS), Clip(num_frames=4))
 
 
-def test_tokens_are_told_their_place_in_a_grid_of_any_size():
-    layer = awake_transformer(TemporalTransformerSpec(place=True))
-    text = torch.randn(1, 3, CONTEXT)
-    same = torch.randn(1, 1, CHANNELS).expand(1, 8, CHANNELS)
-    out = layer(same, Clip(num_frames=1, size=(4, 8), text=text))[0]  # tokens of 2x4
-    assert torch.cdist(out, out)[~torch.eye(8, dtype=torch.bool)].min() > 1e-4, "no two places are alike"
-    turned = layer(same, Clip(num_frames=1, size=(8, 4), text=text))[0]  # of 4x2
-    assert not torch.allclose(out, turned, atol=1e-4)
-    with pytest.raises(ValueError, match="give the clip the size"):
-        layer(same, Clip(num_frames=1, text=text))
-    with pytest.raises(ValueError, match="no grid"):
-        layer(same, Clip(num_frames=1, size=(9, 9), text=text))
-
-
 @pytest.mark.parametrize("gradients", [False, True])
 def test_frames_further_apart_than_the_distance_do_not_meet(gradients):
     layer = awake_transformer(TemporalTransformerSpec(text=False))

@@ -1,5 +1,6 @@
 import torch
 
+from latentloom.layers.scene import PLACE
 from latentloom.models.scenes import SceneEncoder
 from latentloom.scenes import MAX_BOXES, NUMBERS, SceneBatch, SceneTensors
 
@@ -18,11 +19,12 @@ def test_every_corner_and_the_label_matter_and_empty_slots_are_alike():
     encoder = SceneEncoder(16, 6)
     row = [0.2, 0.3, 0.6, 0.7, 0.0]
     plain = tokens(encoder, row)
-    assert plain.shape == (MAX_BOXES, 16)
+    assert plain.shape == (MAX_BOXES, 16 + PLACE)
+    torch.testing.assert_close(plain[0, -PLACE:], torch.tensor([0.2, 0.3, 0.6, 0.7, 1.0]))
     assert torch.equal(plain[1], plain[2]) and not torch.equal(plain[0], plain[1])
     for change in range(5):
         other = [value + (1.0 if place == 4 else 0.05) * (place == change) for place, value in enumerate(row)]
-        assert not torch.allclose(tokens(encoder, other)[0], plain[0], atol=1e-3)
+        assert not torch.allclose(tokens(encoder, other)[0, :16], plain[0, :16], atol=1e-3)
     assert torch.equal(tokens(encoder)[0], plain[1])
 
 
@@ -32,7 +34,7 @@ def test_what_is_told_of_light_and_traffic_has_a_token_each_and_what_is_not_told
     for embedding in encoder.numbers:
         torch.nn.init.normal_(embedding.linear2.weight)
     nothing = of_scene(encoder, SceneTensors.of())
-    assert nothing.shape == (MAX_BOXES + len(NUMBERS), 16)
+    assert nothing.shape == (MAX_BOXES + len(NUMBERS), 16 + PLACE) and not nothing[:, -PLACE:].any()
     day, night = (of_scene(encoder, SceneTensors.of(night=night)) for night in (0.0, 1.0))
     few, many = (of_scene(encoder, SceneTensors.of(vehicles=count)) for count in (1, 9))
     light, traffic = MAX_BOXES, MAX_BOXES + 1
@@ -49,7 +51,7 @@ def test_boxes_a_pixel_apart_are_told_apart_and_far_ones_are_not_taken_for_each_
     torch.manual_seed(0)
     encoder = SceneEncoder(16, 6)
     places = torch.linspace(0, 0.9, 91).tolist()
-    made = torch.stack([tokens(encoder, [x, 0.4, x + 0.1, 0.6, 0.0])[0] for x in places])
+    made = torch.stack([tokens(encoder, [x, 0.4, x + 0.1, 0.6, 0.0])[0, :16] for x in places])
     distances = torch.cdist(made, made) + 1e9 * torch.eye(len(places))
     assert distances.min() > 1e-3
 

@@ -4,7 +4,8 @@ from tests.small_networks import awake, small_upsampler
 
 from latentloom.align import TemporalLayers, attach
 from latentloom.layers.layer_set import LayerSet
-from latentloom.models.upsampler import LocalGroupNorm, PixelUpsampler, from_cells, shrunk, to_cells
+from latentloom.layers.norms import PositionGroupNorm
+from latentloom.models.upsampler import PixelUpsampler, from_cells, shrunk, to_cells
 
 
 @pytest.mark.parametrize("factor", [2, 4])
@@ -18,7 +19,7 @@ def test_cells_hold_the_large_frame_on_the_small_grid(factor):
 
 
 def test_a_local_norm_looks_at_channels_only():
-    norm, x = LocalGroupNorm(2, 8, eps=1e-12), torch.randn(2, 8, 5, 6)
+    norm, x = PositionGroupNorm(2, 8, eps=1e-12), torch.randn(2, 8, 5, 6)
     moved = x.clone()
     moved[:, :, 0, 0] += torch.randn(8)
     same = (norm(x) == norm(moved)).all(1)

@@ -118,7 +118,6 @@ class Aligned(nn.Module):
         rates = {} if fps is None else {"fps": _per_clip(fps, batch, sample.device, "fps")}
         clip = self.layers.clip(
             num_frames,
-            size=(sample.shape[-2], sample.shape[-1]),
             text=encoder_hidden_states if temporal_hidden_states is None else temporal_hidden_states,
             context=context,
             numbers={**rates, **(numbers or {})},

@@ -133,7 +133,6 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         self,
         num_frames: int,
         *,
-        size: tuple[int, int] | None = None,
         text: Float[Tensor, "b n d"] | None = None,
         context: Float[Tensor, "b t _ h w"] | None = None,
         numbers: Mapping[str, Shaped[Tensor, "b *t"]] | None = None,
@@ -154,7 +153,6 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             raise ValueError(f"these temporal layers take no {', '.join(numbers)}: their network has no time embedding")
         return Clip(
             num_frames=num_frames,
-            size=size,
             text=text,
             numbers=self.numbers(numbers) if self.numbers is not None and numbers else None,
             context=None

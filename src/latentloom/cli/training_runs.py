@@ -183,7 +183,7 @@ def run_scenes(config: SceneTraining, dataset: Path, output: Path, source: str) 
     width = stack.unet.config["cross_attention_dim"]
     encoder, layers = stack.scene or (
         SceneEncoder(width, len(LABELS)),
-        TemporalLayers.for_network(stack.unet, LayerSet.scene()),
+        TemporalLayers.for_network(stack.unet, LayerSet.scene(width=width)),
     )
     cache = cached_latents(prepared, stack.vae)
     with training_progress("scenes") as report:

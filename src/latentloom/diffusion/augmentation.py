@@ -13,6 +13,19 @@ from latentloom.diffusion.objective import add_noise
 from latentloom.diffusion.schedule import NoiseSchedule
 
 
+def augmented(
+    frames: Float[Tensor, "b t c h w"],
+    levels: Int[Tensor, " b"],
+    schedule: NoiseSchedule,
+    generator: torch.Generator | None,
+) -> Float[Tensor, "b t c h w"]:
+    """The frames diffused to step ``levels`` of each clip; 0 leaves them clean. Drawn where the generator is."""
+    source = frames.device if generator is None else generator.device
+    noise = torch.randn(frames.shape, generator=generator, device=source).to(frames)
+    clean = (levels == 0).view(-1, 1, 1, 1, 1).to(frames.device)
+    return torch.where(clean, frames, add_noise(frames, noise, levels, schedule))
+
+
 def noised_context(
     latents: Float[Tensor, "b t c h w"],
     mask: Float[Tensor, "#b t 1 1 1"],
@@ -20,12 +33,5 @@ def noised_context(
     schedule: NoiseSchedule,
     generator: torch.Generator | None,
 ) -> Float[Tensor, "b t c_plus_1 h w"]:
-    """``c_S = (m_S z', m_S)``, ``z'`` the given frames diffused to step ``levels`` of each clip; 0 leaves them clean.
-
-    Noise is drawn on the generator's device.
-    """
-    source = latents.device if generator is None else generator.device
-    noise = torch.randn(latents.shape, generator=generator, device=source).to(latents)
-    noisy = add_noise(latents, noise, levels, schedule)
-    clean = (levels == 0).view(-1, 1, 1, 1, 1).to(latents.device)
-    return masked_context(torch.where(clean, latents, noisy), mask)
+    """``c_S = (m_S z', m_S)``, ``z'`` the given frames ``augmented`` to ``levels``."""
+    return masked_context(augmented(latents, levels, schedule, generator), mask)

@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from latentloom.diffusion.masks import masked_context
 from latentloom.diffusion.objective import add_noise
 from latentloom.diffusion.sampler import Predict
 from latentloom.diffusion.schedule import NoiseSchedule
+from latentloom.layers.guess import guessed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,6 +28,10 @@ class KnownFrames:
     def kept(self, latents: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
         """``latents`` with the known frames in their places."""
         return torch.where(self.mask.bool(), self.latents, latents)
+
+    def guess(self) -> Float[Tensor, "b t c h w"]:
+        """The known frames, linear mixtures between them, and beyond them the nearest one."""
+        return guessed(masked_context(self.latents, self.mask))[0]
 
     def keeping(self, predict: Predict, noise: Float[Tensor, "b t c h w"], scheduler: Any) -> Predict:
         """``predict`` that is shown the known frames under ``noise`` at each step's level, whatever was made of them.

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from latentloom.layers.base import Clip
 from latentloom.layers.mixing import Mixing
-from latentloom.layers.position import NumberEmbedding, PlaceEmbedding, sinusoid
+from latentloom.layers.position import NumberEmbedding, sinusoid
 
 # The largest buffer of a chunk (the feed-forward's hidden state) on a CPU; above it caches and page faults cost more.
 CHUNK_BYTES = 8 * 2**20
@@ -29,7 +29,6 @@ class TemporalTransformerSpec:
         feed_forward_out: the same after the attention.
         position: hidden width over channels of the frame-position MLP, >= 1.
         text: whether the layer attends to the clip's text where the network has text at all.
-        place: whether tokens are told where in the picture they lie: what is attended to may be of a place (boxes).
         relative: frames are told apart by their distance (rotary) instead of their index: shifted in time the same.
     """
 
@@ -37,7 +36,6 @@ class TemporalTransformerSpec:
     feed_forward_out: int = 4
     position: int = 4
     text: bool = True
-    place: bool = False
     relative: bool = False
 
     def build(self, channels: int, num_heads: int, context_width: int | None) -> "TemporalTransformer":
@@ -52,7 +50,7 @@ class FeedForward(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(channels)
         self.proj = nn.Linear(channels, 2 * multiple * channels)
-        self.out = _zeroed(nn.Linear(multiple * channels, channels))
+        self.out = zeroed(nn.Linear(multiple * channels, channels))
 
     def forward(self, x: Float[Tensor, "n t c"]) -> Float[Tensor, "n t c"]:
         """Any leading shape, each token alone."""
@@ -74,7 +72,7 @@ class SelfAttention(nn.Module):
         self.relative = relative
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels, bias=False)
-        self.out = _zeroed(nn.Linear(channels, channels))
+        self.out = zeroed(nn.Linear(channels, channels))
 
     def forward(self, x: Float[Tensor, "n t c"], distance: int | None = None) -> Float[Tensor, "n t c"]:
         """Each of n pixels attends over its t frames, those at most ``distance`` away; None is all."""
@@ -97,7 +95,7 @@ class CrossAttention(nn.Module):
         self.norm = nn.LayerNorm(channels)
         self.query = nn.Linear(channels, channels, bias=False)
         self.key_value = nn.Linear(context_width, 2 * channels, bias=False)
-        self.out = _zeroed(nn.Linear(channels, channels))
+        self.out = zeroed(nn.Linear(channels, channels))
 
     def keys_values(self, text: Float[Tensor, "b l d"]) -> Float[Tensor, "b l 2 heads e"]:
         """The text's keys and values, one row per token and clip."""
@@ -118,7 +116,6 @@ class TemporalTransformer(nn.Module):
     def __init__(self, spec: TemporalTransformerSpec, channels: int, num_heads: int, context_width: int | None) -> None:
         super().__init__()
         self.position = None if spec.relative else NumberEmbedding(channels, spec.position * channels, channels)
-        self.place = PlaceEmbedding(channels) if spec.place else None
         self.feed_forward_in = FeedForward(channels, spec.feed_forward_in) if spec.feed_forward_in else None
         self.self_attention = SelfAttention(channels, num_heads, relative=spec.relative)
         self.cross_attention = None
@@ -142,7 +139,7 @@ class TemporalTransformer(nn.Module):
             time_embedding: not used; diffusion time reaches these features through the res blocks.
         """
         pixels = z.unflatten(0, (-1, clip.num_frames)).transpose(1, 2)  # b n t c, a view
-        positions = self._positions(clip, pixels)
+        positions = self._positions(pixels)
         text = self._keys_values(clip)
         share = self.mixing.temporal_share(clip).to(z.dtype)  # under autocast weights and features differ in dtype
         size = self._chunk_size(pixels)
@@ -152,14 +149,12 @@ class TemporalTransformer(nn.Module):
         ]  # b t n c
         return (chunks[0] if len(chunks) == 1 else torch.cat(chunks, dim=2)).reshape(z.shape)
 
-    def _positions(self, clip: Clip, pixels: Float[Tensor, "b n t c"]) -> Float[Tensor, "n t c"]:
-        """What is added to the tokens: where they lie in time, and in the picture."""
+    def _positions(self, pixels: Float[Tensor, "b n t c"]) -> Float[Tensor, "n t c"]:
+        """What is added to the tokens: where they lie in time."""
         _, num_pixels, num_frames, channels = pixels.shape
         positions = pixels.new_zeros(num_frames, channels)
         if self.position is not None:
             positions = self.position(torch.arange(num_frames, device=pixels.device, dtype=torch.float32))
-        if self.place is not None:
-            positions = positions + self.place(*_grid(clip, num_pixels))[:, None]
         return positions.expand(num_pixels, -1, -1)
 
     def _align(self, pixels: Tensor, positions: Tensor, keys_values: Tensor | None, distance: int | None) -> Tensor:
@@ -189,17 +184,6 @@ class TemporalTransformer(nn.Module):
         return max(1, min(num_pixels, CHUNK_BYTES // (batch * num_frames * self.token_width * pixels.element_size())))
 
 
-def _grid(clip: Clip, num_tokens: int) -> tuple[int, int]:
-    """Rows and columns of the tokens, which are the clip's frames halved some times."""
-    if clip.size is None:
-        raise ValueError("these layers ask where tokens lie; give the clip the size of its frames")
-    height, width = clip.size
-    rows = round((num_tokens * height / width) ** 0.5)
-    if rows * (num_tokens // rows) != num_tokens:
-        raise ValueError(f"{num_tokens} tokens are no grid of frames of {height}x{width}")
-    return rows, num_tokens // rows
-
-
 def attend(
     query: Float[Tensor, "n q heads d"],
     key: Float[Tensor, "n k heads d"],
@@ -227,7 +211,8 @@ def rotated(x: Float[Tensor, "n t heads d"]) -> Float[Tensor, "n t heads d"]:
     return torch.cat([first * cos - second * sin, first * sin + second * cos], -1)
 
 
-def _zeroed(linear: nn.Linear) -> nn.Linear:
+def zeroed(linear: nn.Linear) -> nn.Linear:
+    """The same map, now to zero: what ends in it changes nothing at start."""
     nn.init.zeros_(linear.weight)
     nn.init.zeros_(linear.bias)
     return linear

@@ -19,7 +19,6 @@ class Clip:
         num_frames: frames per clip, t >= 1; features arrive as ``(b t) ...``.
         text: temporal text context, ``b n d``, one per clip, or None.
         numbers: embedded numbers, added to the time embedding of temporal res blocks, per clip or per frame, or None.
-        size: height and width of the network's input, of which the tokens are a grid; None where nobody asks.
         context: maps of the given frames, one for each halving of the network's input, ``(b t) m h w``; or None.
         distance: frames further apart do not attend to each other; None lets all (spec, section 10).
         alpha: mixing forced on all layers, in [0, 1]; 1 is the image model; None takes the learned values.
@@ -28,7 +27,6 @@ class Clip:
 
     num_frames: int
     text: Float[Tensor, "b n d"] | None = None
-    size: tuple[int, int] | None = None
     numbers: Float[Tensor, "b #t e"] | None = None
     context: Sequence[Float[Tensor, "bt m _ _"]] | None = None
     distance: int | None = None

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from latentloom.layers.base import Clip
 from latentloom.layers.context import context_projection
 from latentloom.layers.mixing import Mixing
+from latentloom.layers.norms import PositionGroupNorm
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,12 +89,13 @@ class TemporalResBlock(nn.Module):
         super().__init__()
         self.statistics = spec.statistics
         self.halo = None if spec.statistics == "clip" else 2
-        self.norm1 = nn.GroupNorm(num_groups, channels)
+        norm = PositionGroupNorm if spec.statistics == "position" else nn.GroupNorm
+        self.norm1 = norm(num_groups, channels)
         self.conv1 = time_conv(channels)
         self.time = None if time_width is None else nn.Linear(time_width, channels)
         self.level = None if context is None else context[1]
         self.context = None if context is None else context_projection(context[0], channels)
-        self.norm2 = nn.GroupNorm(num_groups, channels)
+        self.norm2 = norm(num_groups, channels)
         self.dropout = nn.Dropout(spec.dropout)
         self.conv2 = time_conv(channels, zero=True)
         self.mixing = Mixing()
@@ -127,14 +129,9 @@ class TemporalResBlock(nn.Module):
 
     def _normed(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
         """``b c t n`` normalised over clips, frames or positions."""
-        if self.statistics == "clip":
-            return norm(x)
         if self.statistics == "frame":
             return norm(x.transpose(1, 2).flatten(0, 1)).unflatten(0, (-1, x.shape[2])).transpose(1, 2)
-        groups = x.float().unflatten(1, (norm.num_groups, -1))
-        centred = groups - groups.mean(2, keepdim=True)
-        normed = (centred * (centred.square().mean(2, keepdim=True) + norm.eps).rsqrt()).flatten(1, 2)
-        return normed.to(x.dtype) * norm.weight[:, None, None] + norm.bias[:, None, None]
+        return norm(x)
 
     def _time_bias(self, time_embedding: Tensor, clip: Clip) -> Tensor:
         assert self.time is not None

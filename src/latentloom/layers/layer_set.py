@@ -13,6 +13,9 @@ from latentloom.layers.attention import TemporalTransformerSpec
 from latentloom.layers.context import ContextSpec
 from latentloom.layers.conv3d import TemporalResBlockSpec, TimeConvSpec
 from latentloom.layers.position import NumberSpec
+from latentloom.layers.scene import SceneAttentionSpec
+
+LayerSpec = TemporalResBlockSpec | TemporalTransformerSpec | TimeConvSpec | SceneAttentionSpec
 
 FPS = NumberSpec(name="fps")
 CONTEXT_NUMBERS = (
@@ -53,6 +56,7 @@ class LayerSet:
         res_block: after every spatial ResBlock.
         transformer: after the last block of every spatial transformer.
         output: after the last convolution of a decoder.
+        scene_attention: after every spatial ResBlock, in place of ``res_block``: attention to a scene.
         numbers: what is embedded and added to the time embedding of temporal res blocks (fps, noise level, steering).
         context: how given frames enter the temporal res blocks; None: clips are made from noise alone.
     """
@@ -60,6 +64,7 @@ class LayerSet:
     res_block: TemporalResBlockSpec | None = None
     transformer: TemporalTransformerSpec | None = None
     output: TimeConvSpec | None = None
+    scene_attention: SceneAttentionSpec | None = None
     numbers: tuple[NumberSpec, ...] = ()
     context: ContextSpec | None = None
 
@@ -84,10 +89,9 @@ class LayerSet:
         return cls(res_block=TemporalResBlockSpec(statistics="position"))
 
     @classmethod
-    def scene(cls) -> "LayerSet":
-        """Attention to the tokens of a scene on single images, in the place of the clip's text."""
-        attention = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=1, position=1, place=True)
-        return cls(transformer=attention)
+    def scene(cls, *, width: int = 128) -> "LayerSet":
+        """Attention to the tokens of a scene, of ``width``, in the place of the clip's text; on single images."""
+        return cls(scene_attention=SceneAttentionSpec(width=width))
 
     def with_context(self) -> "LayerSet":
         """The same with given frames, their noise level, and ego motion: for prediction and interpolation."""
@@ -98,9 +102,10 @@ class LayerSet:
         """Convolutions only, and one time conv at the end; norms per frame, so that long clips decode in chunks."""
         return cls(res_block=TemporalResBlockSpec(statistics="frame"), output=TimeConvSpec())
 
-    def spec(self, kind: str) -> TemporalResBlockSpec | TemporalTransformerSpec | TimeConvSpec | None:
+    def spec(self, kind: str) -> LayerSpec | None:
         """The spec for a kind of site, ``res_block``, ``transformer`` or ``output``; None where it is left alone."""
-        return {"res_block": self.res_block, "transformer": self.transformer, "output": self.output}[kind]
+        behind_res_blocks = self.res_block or self.scene_attention
+        return {"res_block": behind_res_blocks, "transformer": self.transformer, "output": self.output}[kind]
 
     def build(self, site: SiteFacts) -> nn.Module:
         """The layer for one site; of the facts each kind takes its own.
@@ -114,6 +119,8 @@ class LayerSet:
             return spec.build(site.channels, site.num_groups, site.time_width, context)
         if isinstance(spec, TemporalTransformerSpec) and site.num_heads is not None:
             return spec.build(site.channels, site.num_heads, site.context_width)
+        if isinstance(spec, SceneAttentionSpec) and site.num_groups is not None:
+            return spec.build(site.channels, site.num_groups)
         if isinstance(spec, TimeConvSpec):
             return spec.build(site.channels)
         raise ValueError(f"the site {site} does not go with the layer set {self}")
@@ -133,6 +140,7 @@ class LayerSet:
             "res_block": TemporalResBlockSpec,
             "transformer": TemporalTransformerSpec,
             "output": TimeConvSpec,
+            "scene_attention": SceneAttentionSpec,
             "context": ContextSpec,
         }
         try:

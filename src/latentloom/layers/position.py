@@ -1,4 +1,4 @@
-"""Embeddings of numbers: the frame index of a token and its place; the fps of a clip, its noise level, its steering.
+"""Embeddings of numbers: the frame index of a token; the fps of a clip, its noise level, its steering.
 
 Paper, section 3.1: temporal attention gets a sinusoidal embedding of the frame index through an MLP. No length is
 stored.
@@ -38,25 +38,6 @@ class NumberEmbedding(nn.Module):
         """Embed ``n`` numbers; the result has the dtype of the weights."""
         x = sinusoid(values, self.width).to(self.linear1.weight.dtype)
         return self.linear2(nn.functional.silu(self.linear1(x)))
-
-
-class PlaceEmbedding(nn.Module):
-    """A linear map of Fourier features of where a token lies in the picture, in fractions of height and width."""
-
-    OCTAVES = 5
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.linear = nn.Linear(4 * self.OCTAVES, channels)
-
-    def forward(self, rows: int, columns: int) -> Float[Tensor, "n c"]:
-        """Tokens of a grid, row by row; its pitch is free, so that sizes are."""
-        weight = self.linear.weight
-        y, x = ((torch.arange(n, device=weight.device) + 0.5) / n for n in (rows, columns))
-        places = torch.stack([y[:, None].expand(-1, columns), x.expand(rows, -1)], -1).flatten(0, 1)  # n 2
-        angles = places.unsqueeze(-1) * (math.pi * 2.0 ** torch.arange(self.OCTAVES, device=weight.device))
-        features = torch.cat([angles.sin(), angles.cos()], -1).flatten(1)
-        return self.linear(features.to(weight.dtype))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """A scene as tokens for cross-attention: boxes, light, number of vehicles (spec, section 8).
 
-A box is Fourier features of its corners and a class embedding. Layers that attend to the tokens sit on the image UNet
-as temporal layers do (``LayerSet.scene``): the image model stays as it is, and without a scene nothing of this is
-there. Only the start frame is made with one (paper, Sec. 4.1).
+A box is Fourier features of its corners and a class embedding, and behind these the corners themselves, from which the
+layers see which pixels it covers (``layers.scene``). Those layers sit on the image UNet as temporal layers do
+(``LayerSet.scene``): the image model stays as it is, and without a scene nothing of this is there. Only the start frame
+is made with one (paper, Sec. 4.1).
 """
 
 import math
@@ -14,6 +15,7 @@ from jaxtyping import Float, Int64
 from torch import Tensor, nn
 
 from latentloom.layers.position import NUMBER_WIDTH, NumberEmbedding
+from latentloom.layers.scene import PLACE
 from latentloom.scenes import NUMBERS, UNTOLD, SceneBatch
 
 _SCALES = {"night": 100.0, "vehicles": 10.0}
@@ -21,7 +23,7 @@ _SCALES = {"night": 100.0, "vehicles": 10.0}
 
 
 class SceneEncoder(ModelMixin, ConfigMixin):
-    """Scenes to ``b n+k d`` tokens, one for each slot and each number; empty and untold have tokens of their own."""
+    """Scenes to ``b n+k d+5`` tokens, one for each slot and each number; empty and untold have tokens of their own."""
 
     @register_to_config
     def __init__(self, width: int, num_labels: int, frequencies: int = 8) -> None:
@@ -33,12 +35,16 @@ class SceneEncoder(ModelMixin, ConfigMixin):
 
     @property
     def width(self) -> int:
-        """Numbers per token."""
+        """Numbers per token, without those of its place."""
         return self.config["width"]
 
-    def forward(self, scenes: SceneBatch) -> Float[Tensor, "b m d"]:
-        """The tokens, slots first."""
-        return torch.cat([self._slots(scenes.corners, scenes.labels), self._numbers(scenes.numbers)], 1)
+    def forward(self, scenes: SceneBatch) -> Float[Tensor, "b m d_plus_5"]:
+        """The tokens, slots first; at the end of each its place (``layers.scene.PLACE``)."""
+        boxed = (scenes.labels >= 0).unsqueeze(-1)
+        places = torch.cat([scenes.corners * boxed, boxed], -1)
+        slots, numbers = self._slots(scenes.corners, scenes.labels), self._numbers(scenes.numbers)
+        nowhere = numbers.new_zeros(*numbers.shape[:2], PLACE)
+        return torch.cat([torch.cat([slots, places.to(slots.dtype)], -1), torch.cat([numbers, nowhere], -1)], 1)
 
     def _slots(self, corners: Float[Tensor, "b n 4"], labels: Int64[Tensor, "b n"]) -> Float[Tensor, "b n d"]:
         # float32 whatever the weights are: bfloat16 has no digits for the fast octaves

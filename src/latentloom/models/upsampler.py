@@ -18,6 +18,7 @@ from jaxtyping import Float, Num
 from torch import Tensor, nn
 
 from latentloom.align import Aligned
+from latentloom.layers.norms import PositionGroupNorm
 from latentloom.shapes import fold_frames, unfold_frames
 
 FACTORS = (2, 4)
@@ -25,21 +26,11 @@ Upsampling = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Noisy cells ``b t c h w``, a time step, small frames ``b t 3 h w``, their noise levels ``b``: predicted cells."""
 
 
-class LocalGroupNorm(nn.GroupNorm):
-    """Group norm of each position by itself: mean and variance over a group's channels, not over the picture."""
-
-    def forward(self, input: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        groups = input.float().unflatten(1, (self.num_groups, -1))  # as wide as torch's own norm under autocast
-        centred = groups - groups.mean(2, keepdim=True)
-        normed = centred * (centred.square().mean(2, keepdim=True) + self.eps).rsqrt()
-        return normed.flatten(1, 2).to(input.dtype) * self.weight[:, None, None] + self.bias[:, None, None]
-
-
 class PixelUpsampler(ModelMixin, ConfigMixin):
     """The image upsampler; saved alone, with its factor."""
 
     @register_to_config
-    def __init__(self, factor: int = 4, widths: Sequence[int] = (64, 128), layers_per_block: int = 1, groups: int = 8):
+    def __init__(self, factor: int = 4, widths: Sequence[int] = (48, 96), layers_per_block: int = 1, groups: int = 8):
         """``widths`` from the grid of the small frame downward; ``factor`` 2 or 4.
 
         Raises:
@@ -116,4 +107,4 @@ def _use_local_norms(network: nn.Module) -> None:
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
             if type(child) is nn.GroupNorm:
-                setattr(parent, name, LocalGroupNorm(child.num_groups, child.num_channels, child.eps))
+                setattr(parent, name, PositionGroupNorm(child.num_groups, child.num_channels, child.eps))

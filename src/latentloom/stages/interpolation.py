@@ -70,13 +70,6 @@ def interpolate_frames(
             yield remember(f"interpolation-{rate}", index, window)[:, 1:]
 
 
-def linear_blend(keys: Float[Tensor, "1 k c h w"]) -> Float[Tensor, "1 t c h w"]:
-    """The keys, and between each two three mixtures of them."""
-    shares = torch.arange(FACTOR, dtype=keys.dtype, device=keys.device).view(-1, 1, 1, 1) / FACTOR
-    first, second = keys[:, :-1, None], keys[:, 1:, None]
-    return torch.cat([torch.lerp(first, second, shares).flatten(1, 2), keys[:, -1:]], 1)
-
-
 def _windows(pieces: Iterable[Tensor], steps: int) -> Iterator[Tensor]:
     """Runs of ``steps + 1`` frames of which neighbours share one; the last may be shorter."""
     held: Tensor | None = None
@@ -108,7 +101,6 @@ def _between(
         request.of_length(num_frames),
         known=known,
         numbers={"rate": torch.tensor([float(rate)])},
-        start=linear_blend(keys),
         generator=generator,
         callback=callback,
     )

@@ -49,8 +49,10 @@ def predict_frames(
         raise ValueError(
             f"{count} frames are given for a clip of {request.num_frames}: expected at least 1, and fewer than the clip"
         )
-    held = _held(given, request.num_frames)
-    known = KnownFrames(latents=held, mask=pinned_frames_mask(range(count), request.num_frames))
+    unknown = given.new_zeros(1, request.num_frames - count, *given.shape[2:])
+    known = KnownFrames(
+        latents=torch.cat([given, unknown], 1), mask=pinned_frames_mask(range(count), request.num_frames)
+    )
     told = _checked(numbers or {}, request.num_frames)
     return sample_aligned(
         model,
@@ -58,7 +60,6 @@ def predict_frames(
         request,
         known=known,
         numbers={name: torch.tensor([list(values)], dtype=torch.float32) for name, values in told.items()},
-        start=held,
         generator=generator,
         callback=callback_on_step_end,
     )
@@ -113,11 +114,6 @@ def roll_out(
         new = clip[:, last.shape[1] :][:, : num_frames - made]
         yield new
         made, last, index = made + new.shape[1], clip[:, -overlap:], index + 1
-
-
-def _held(given: Float[Tensor, "1 s c h w"], num_frames: int) -> Float[Tensor, "1 t c h w"]:
-    """The given frames, and the last of them for each that is to be made."""
-    return torch.cat([given, given[:, -1:].expand(-1, num_frames - given.shape[1], -1, -1, -1)], 1)
 
 
 def _checked(numbers: Numbers, num_frames: int) -> Numbers:

@@ -81,7 +81,6 @@ def sample_clip(
     scene: SceneTokens | None = None,
     numbers: Mapping[str, Float[Tensor, "1 *t"]] | None = None,
     noise: Float[Tensor, "1 t c h w"] | None = None,
-    start: Float[Tensor, "1 t c h w"] | None = None,
     generator: torch.Generator | None = None,
     eta: float = 0.0,
     callback: StepCallback | None = None,
@@ -90,10 +89,10 @@ def sample_clip(
 
     Args:
         known: frames that the result holds as they are; the network is told of them, with context guidance (paper,
-            Sec. 3.2), which comes before text guidance.
+            Sec. 3.2), which comes before text guidance. Below a ``request.strength`` of 1 the walk begins from a guess
+            by them, under noise.
         scene: tokens for the layers that attend to them, with guidance of their own; not together with ``known``.
         numbers: further conditions beside the request's fps.
-        start: what the last ``request.strength`` of the walk begins from, under noise; None begins from noise.
 
     Raises:
         ValueError: ``noise`` or known frames of another shape than the request, or latents that are not finite in the
@@ -115,8 +114,8 @@ def sample_clip(
         noise,
         model.scheduler,
         request.num_inference_steps,
-        start=None if start is None else start.to(noise),
-        strength=1.0 if start is None else request.strength,
+        start=None if known is None else known.guess(),
+        strength=1.0 if known is None else request.strength,
         eta=eta,
         generator=generator,
         callback=callback,
@@ -137,7 +136,6 @@ def sample_aligned(
     known: KnownFrames | None = None,
     numbers: Mapping[str, Float[Tensor, "1 *t"]] | None = None,
     noise: Float[Tensor, "1 t c h w"] | None = None,
-    start: Float[Tensor, "1 t c h w"] | None = None,
     generator: torch.Generator | None = None,
     eta: float = 0.0,
     callback: StepCallback | None = None,
@@ -161,7 +159,7 @@ def sample_aligned(
     network = partial(
         video.predict, temporal_strength=request.temporal_strength, attention_distance=request.attention_distance
     )
-    options: dict[str, Any] = {"noise": noise, "start": start, "generator": generator, "eta": eta, "callback": callback}
+    options: dict[str, Any] = {"noise": noise, "generator": generator, "eta": eta, "callback": callback}
     try:
         return sample_clip(model, network, request, known=known, numbers=told, **options)
     finally:

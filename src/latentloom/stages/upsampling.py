@@ -13,8 +13,8 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from latentloom.align import TemporalLayers, attach
+from latentloom.diffusion.augmentation import augmented
 from latentloom.diffusion.known_frames import KnownFrames
-from latentloom.diffusion.objective import add_noise
 from latentloom.diffusion.sampler import clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule
 from latentloom.models.upsampler import PixelUpsampler, Upsampling, from_cells, to_cells
@@ -79,9 +79,7 @@ def _upsampled(
     device, dtype, factor = upsampler.device, upsampler.dtype, upsampler.factor
     small = from_pixels(frames)[None].to(device, dtype)
     levels = torch.tensor([request.noise_level], device=device)
-    if request.noise_level:
-        noise = clip_noise(tuple(small.shape), generator, device, dtype)
-        small = add_noise(small, noise, levels, NoiseSchedule.from_scheduler(scheduler))
+    small = augmented(small, levels, NoiseSchedule.from_scheduler(scheduler), generator)
     shape = (1, len(frames), 3 * factor**2, *small.shape[3:])
     noise = clip_noise(shape, generator, device, dtype)
 

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -19,7 +18,8 @@ from latentloom.align import Aligned, TemporalLayers, attach
 from latentloom.data.clips import Window, clip_windows, draw_weights, held_out_split, image_items, spread
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
-from latentloom.diffusion.objective import ObjectiveConfig, add_noise, training_loss
+from latentloom.diffusion.augmentation import augmented
+from latentloom.diffusion.objective import ObjectiveConfig, training_loss
 from latentloom.diffusion.sampler import clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule, noise_scheduler
 from latentloom.models.digest import digest_of_network
@@ -39,12 +39,12 @@ class UpsamplerTraining:
         factor: 2 or 4; ``widths`` of the network from the small grid downward.
         patch: height, width in pixels of the large frame, multiples of the factor times the network's alignment.
         num_frames: of a clip in the second phase; the first takes single frames.
-        most_noise: the small frame is diffused to a step drawn uniformly from 0 to this one.
+        most_noise: the small frame is diffused to a step drawn uniformly up to this one, or stays clean (``CLEAN``).
     """
 
     loop: LoopConfig
     factor: int = 4
-    widths: tuple[int, ...] = (64, 128)
+    widths: tuple[int, ...] = (48, 96)
     groups: int = 8
     patch: tuple[int, int] = (128, 128)
     num_frames: int = 8
@@ -54,6 +54,10 @@ class UpsamplerTraining:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     alpha_rate: float = 10.0
     source_weights: Mapping[str, float] = field(default_factory=dict)
+
+
+CLEAN = 8
+"""One in about so many clips is shown its small frames without noise."""
 
 
 class Patches:
@@ -103,7 +107,9 @@ class UpsamplingObjective(nn.Module):
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         large = from_pixels(batch["pixels"])
-        small, levels = self.augmented(shrunk(large, self.upsampler.factor), generator)
+        least, most = -self.config.most_noise // CLEAN, self.config.most_noise  # below 0 is clean, too
+        levels = torch.randint(least, most + 1, (len(large),), generator=generator, device=generator.device).clamp(0)
+        small = augmented(shrunk(large, self.upsampler.factor), levels, self.schedule, generator)
         loss = training_loss(
             lambda noisy, times: self.upsampler.predict(noisy, times, small, levels, self.video),
             to_cells(large, self.upsampler.factor),
@@ -113,14 +119,6 @@ class UpsamplingObjective(nn.Module):
             config=self.config.objective,
         )
         return loss, {}
-
-    def augmented(
-        self, small: Float[Tensor, "b t 3 h w"], generator: torch.Generator
-    ) -> tuple[Float[Tensor, "b t 3 h w"], Tensor]:
-        """Small frames under noise of a level drawn for each clip, and the levels."""
-        levels = torch.randint(self.config.most_noise + 1, (len(small),), generator=generator, device=generator.device)
-        noise = torch.randn(small.shape, generator=generator, device=generator.device)
-        return add_noise(small, noise, levels, self.schedule), levels
 
 
 class UpsamplerTask:
