@@ -26,12 +26,13 @@ from latentloom.align import TemporalLayers
 from latentloom.diffusion.sampler import num_evaluations
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.stack import Stack
-from latentloom.stack_folder import StackInfo, default_info
+from latentloom.stack_folder import IMAGE_MEMBERS, StackInfo, default_info
 from latentloom.stages.decoding import decode_frames
 from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import MAX_FRAMES, ClipRequest, check_count, per_clip
 from latentloom.stages.sampling import size_factor
 
+TEMPORAL_MEMBERS = ("temporal", "decoder_temporal")
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 PipelineCallback = Callable[["VideoLDMPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -64,6 +65,8 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
     unet: UNet2DConditionModel
     scheduler: SchedulerMixin
     temporal: TemporalLayers
+    decoder_temporal: TemporalLayers | None
+    _optional_components = ("decoder_temporal",)
 
     def __init__(
         self,
@@ -73,14 +76,27 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
         unet: UNet2DConditionModel,
         scheduler: SchedulerMixin,
         temporal: TemporalLayers,
+        decoder_temporal: TemporalLayers | None = None,
         info: StackInfo | None = None,
     ) -> None:
-        """Members under diffusers' names; ``info`` holds the defaults of a call, Stable Diffusion's where None."""
+        """Members under diffusers' names.
+
+        Args:
+            decoder_temporal: temporal layers of the decoder; without them each frame is decoded alone.
+            info: the defaults of a call, Stable Diffusion's where None.
+        """
         super().__init__()
         self.register_modules(
-            vae=vae, text_encoder=text_encoder, tokenizer=tokenizer, unet=unet, scheduler=scheduler, temporal=temporal
+            vae=vae,
+            text_encoder=text_encoder,
+            tokenizer=tokenizer,
+            unet=unet,
+            scheduler=scheduler,
+            temporal=temporal,
+            decoder_temporal=decoder_temporal,
         )
         self.info = info or default_info("VideoLDMPipeline", unet.config, vae.config)
+        self._source = Stack(self.info)  # what else its folder held is saved with it
 
     @classmethod
     def from_pretrained(
@@ -101,11 +117,9 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
         Raises:
             ValueError: whatever ``Stack.load`` refuses, an unknown option, or a stack without key-frame layers.
         """
-        names = ("vae", "text_encoder", "tokenizer", "unet", "scheduler")
-        if unknown := sorted(members.keys() - {*names, "temporal"}):
-            raise ValueError(
-                f"from_pretrained does not take {unknown[0]!r}; expected dtype, temporal, {', '.join(names)}"
-            )
+        if unknown := sorted(members.keys() - {*IMAGE_MEMBERS, *TEMPORAL_MEMBERS}):
+            known = ", ".join(("dtype", *TEMPORAL_MEMBERS, *IMAGE_MEMBERS))
+            raise ValueError(f"from_pretrained does not take {unknown[0]!r}; expected {known}")
         source = pretrained_model_name_or_path
         stack = Stack.load(
             source if isinstance(source, str) else Path(source), dtype=dtype or torch_dtype or torch.float32
@@ -113,8 +127,11 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
         layers = members.get("temporal") or stack.keyframe_layers
         if layers is None:
             raise ValueError(f"{source} is an image model without temporal layers; give temporal=")
-        loaded = {name: members.get(name) or getattr(stack, name) for name in names}
-        return cls(**loaded, temporal=layers, info=stack.info)
+        loaded = {name: members.get(name) or getattr(stack, name) for name in IMAGE_MEMBERS}
+        decoder = members.get("decoder_temporal") or stack.autoencoder.decoder_layers
+        pipeline = cls(**loaded, temporal=layers, decoder_temporal=decoder, info=stack.info)
+        pipeline._source = stack
+        return pipeline
 
     def save_pretrained(self, save_directory: str | PathLike[str]) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Write a stack folder that ``from_pretrained``, ``Stack.load`` and ``StableDiffusionPipeline`` load.
@@ -122,8 +139,9 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
         Raises:
             ValueError: the folder exists and is not empty, or weights are not finite.
         """
-        members = {name: member for name, member in self.components.items() if name != "temporal"}
-        Stack(self.info, **members, temporal={"keyframes": self.temporal}).save(Path(save_directory))
+        members = {name: x for name, x in self.components.items() if name != "temporal" and x is not None}
+        layers = {self._source.keyframe_set or "keyframes": self.temporal}
+        self._source.replace(self.info, **members, temporal=layers).save(Path(save_directory))
 
     def temporal_layers(self, name: str) -> TemporalLayers:
         """The layers of the key frames, as stages ask for them. Raises ``ValueError`` for another name."""
@@ -245,7 +263,7 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
         check_count("decode_chunk_size", chunk, MAX_FRAMES)
         if output_type == "latent":
             return lambda latents: latents
-        autoencoder = VideoAutoencoder(self.vae)
+        autoencoder = VideoAutoencoder(self.vae, self.decoder_temporal)
         if output_type == "pil":
             return lambda latents: [Image.fromarray(f.numpy()) for f in decode_frames(autoencoder, latents, chunk)]
 

@@ -3,15 +3,15 @@
 Each network is called once at its full size on fake tensors, which have shapes but no values: the operations it would
 do and the bytes it would hold at once are counted, not guessed. Time is those operations over the speed of a real call
 on few frames. Not counted: buffers inside kernels, and what the video encoder holds beyond its look-ahead.
-Measured against real runs in benchmarks/results.
+Measured against real runs in docs/log.md.
 """
 
 import resource
-import sys
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,13 +29,14 @@ from latentloom.diffusion.schedule import noise_scheduler
 from latentloom.generation.files import DECODED_AT_ONCE
 from latentloom.generation.videos import Generation
 from latentloom.scenes import SceneBatch, SceneTensors
-from latentloom.stages.request import ClipRequest
+from latentloom.stages.cascade import CascadeStage
 from latentloom.stages.sampling import latent_shape
 from latentloom.stages.upsampling import aligned_tile
 
 PROBE_OPERATIONS = 1e11  # of the real call that time is taken from: a second or less on two cores
 LOOKAHEAD = 60  # frames that the video encoder holds
 VIDEO_BYTES = 0.05  # a pixel of H.264 at our quality, from the clips of the demo
+STATM = Path("/proc/self/statm")
 LOOP_COPIES = 6  # of its latents that a denoising loop holds: noise, sample, prediction, known frames, results
 
 
@@ -86,12 +87,13 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Work:
-    """A stage's network, ``frames`` at a call: ``call(frames)`` runs it once."""
+    """A stage's network, ``frames`` at a call and ``most`` at the largest: ``call(frames)`` runs it once."""
 
     stage: str
     calls: int
     frames: int
     call: Callable[[int], Any]
+    most: int | None = None
     held: int = 0
     disk: int = 0
 
@@ -104,13 +106,17 @@ def plan_of(generation: Generation, *, measure_speed: bool = True) -> Plan:
     """
     stack = generation.stack
     assert all((stack.unet, stack.text_encoder, stack.autoencoder))  # read from disk now: fake tensors have no values
-    stages = [_planned(work, measure_speed=measure_speed) for work in _works(generation)]
-    return Plan(stages=[*stages, _writing(generation)], resident=_resident(generation.stack.device))
+    works = list(_works(generation))  # loads the rest of the networks
+    resident = _resident(generation.stack.device)  # before real calls: what those leave behind is in the stages
+    stages = [_planned(work, measure_speed=measure_speed) for work in works]
+    return Plan(stages=[*stages, _writing(generation)], resident=resident)
 
 
 @torch.no_grad()
 def _planned(work: _Work, *, measure_speed: bool) -> StagePlan:
     operations, memory = _cost(work.call, work.frames)
+    if work.most is not None:
+        memory = _cost(work.call, work.most)[1]
     seconds = None
     if measure_speed:
         frames = max(1, min(work.frames, int(work.frames * PROBE_OPERATIONS / max(operations, 1.0))))
@@ -171,16 +177,14 @@ class _LiveBytes(TorchDispatchMode):
 
 
 def _works(generation: Generation) -> Iterator[_Work]:
-    asked, request = generation.asked, generation.request
-    futures = len(generation.outputs)
+    asked = generation.asked
     if asked.needs_start_frame and asked.start_frame is None:
         yield _start_frame(generation)
-    for stage, count in generation.windows.items():
-        clips = {"keyframes": request.clip, "prediction": request.predicted}
-        yield _windows(generation, stage, count * futures, clips.get(stage, request.interpolated))
-    yield _decoding(generation, futures)
+    for stage in generation.stages:
+        yield _windows(generation, stage)
+    yield _decoding(generation)
     if asked.upsampling is not None:
-        yield _upsampling(generation, generation.portions * futures)
+        yield _upsampling(generation)
 
 
 def _start_frame(generation: Generation) -> _Work:
@@ -207,17 +211,16 @@ def _start_frame(generation: Generation) -> _Work:
     )
 
 
-def _windows(generation: Generation, stage: str, count: int, clip: ClipRequest) -> _Work:
+def _windows(generation: Generation, stage: CascadeStage) -> _Work:
     """Windows of key frames, prediction or one interpolation."""
-    stack, name = generation.stack, stage.partition("-")[0]
-    layers = stack.temporal_layers(name)
-    scales = (clip.guidance_scale,) if name == "keyframes" else (clip.context_guidance_scale, clip.guidance_scale)
-    branches = num_predictions(*scales)
-    strength = 1.0 if name == "keyframes" else clip.strength  # key frames have nothing to begin from
+    stack, clip, given = generation.stack, stage.window, stage.layers != "keyframes"
+    layers = stack.temporal_layers(stage.layers)
+    branches = num_predictions(*((clip.context_guidance_scale,) if given else ()), clip.guidance_scale)
+    strength = clip.strength if given else 1.0  # key frames have nothing to begin from
 
     def call(frames: int) -> None:
         noise, times, conditions = _inputs(generation, branches, frames)
-        context = None if layers.context is None else torch.cat([noise, noise[:, :, :1]], 2)
+        context = torch.cat([noise, noise[:, :, :1]], 2) if given else None
         numbers = {name: torch.zeros(branches, device=stack.device) for name in layers.number_names}
         video = attach(stack.unet, layers)
         try:
@@ -226,14 +229,15 @@ def _windows(generation: Generation, stage: str, count: int, clip: ClipRequest) 
             video.detach()
 
     latents = _bytes(latent_shape(stack, clip), stack.dtype)
-    kept = len(generation.windows) > 1 or count > 1 or generation.portions > 0
+    kept = generation.num_windows + generation.portions > 1
+    count = stage.num_windows
     return _Work(
-        stage=stage,
-        calls=count * num_evaluations(stack.scheduler, clip.num_inference_steps, strength),
+        stage=stage.name,
+        calls=count * len(generation.outputs) * num_evaluations(stack.scheduler, clip.num_inference_steps, strength),
         frames=clip.num_frames,
         call=call,
         held=LOOP_COPIES * latents,
-        disk=count * latents * kept,
+        disk=count * latents * kept,  # the journal of one future goes before the next one begins
     )
 
 
@@ -247,7 +251,7 @@ def _inputs(generation: Generation, branches: int, frames: int) -> tuple[Tensor,
     return torch.zeros(branches, frames, *rest, **like), torch.tensor(1, device=stack.device), Conditions(text=text)
 
 
-def _decoding(generation: Generation, futures: int) -> _Work:
+def _decoding(generation: Generation) -> _Work:
     stack, num_frames = generation.stack, generation.request.num_frames
     _, _, *rest = latent_shape(stack, generation.request.clip)
 
@@ -255,10 +259,16 @@ def _decoding(generation: Generation, futures: int) -> _Work:
         stack.autoencoder.decode(torch.zeros(1, frames, *rest, device=stack.device, dtype=stack.dtype))
 
     at_once = min(DECODED_AT_ONCE, num_frames)
-    return _Work(stage="decoding", calls=futures * -(-num_frames // at_once), frames=at_once, call=call)
+    return _Work(
+        stage="decoding",
+        calls=len(generation.outputs) * -(-num_frames // at_once),
+        frames=at_once,
+        call=call,
+        most=min(num_frames, at_once + stack.autoencoder.reach),  # the last call gives out what layers held back
+    )
 
 
-def _upsampling(generation: Generation, portions: int) -> _Work:
+def _upsampling(generation: Generation) -> _Work:
     stack, clip, request = generation.stack, generation.request.clip, generation.asked.upsampling
     assert request is not None
     upsampler, layers = stack.upsampler, stack.upsampler_layers
@@ -283,11 +293,11 @@ def _upsampling(generation: Generation, portions: int) -> _Work:
     steps = num_evaluations(noise_scheduler(), request.num_inference_steps)
     return _Work(
         stage="upsampling",
-        calls=portions * steps * tiles,
+        calls=generation.portions * len(generation.outputs) * steps * tiles,
         frames=frames,
         call=call,
         held=LOOP_COPIES * pixels * upsampler.dtype.itemsize,
-        disk=portions * pixels,
+        disk=generation.portions * pixels,
     )
 
 
@@ -311,5 +321,6 @@ def _resident(device: torch.device) -> int:
     """Bytes this process holds on the device that computes."""
     if device.type == "cuda":
         return torch.cuda.memory_allocated(device)
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    if STATM.exists():
+        return int(STATM.read_text().split()[1]) * resource.getpagesize()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: the most it ever held

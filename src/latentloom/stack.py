@@ -150,13 +150,26 @@ class Stack:
         return {name.removeprefix(prefix): self._member(name) for name in self.members if name.startswith(prefix)}
 
     @property
+    def keyframe_set(self) -> str | None:
+        """The set of temporal layers that makes key frames, None in an image model.
+
+        Prediction trained with S = 0 is given no frame there, and makes a clip from the text alone (paper, Sec. 3.2).
+        """
+        return next((name for name in ("keyframes", "prediction") if f"{TEMPORAL}/{name}" in self.members), None)
+
+    @property
     def keyframe_layers(self) -> TemporalLayers | None:
         """The temporal layers that make key frames, None in an image model."""
-        return self.temporal_layers("keyframes") if f"{TEMPORAL}/keyframes" in self.members else None
+        return None if self.keyframe_set is None else self._member(f"{TEMPORAL}/{self.keyframe_set}")
 
     def temporal_layers(self, name: str) -> TemporalLayers:
-        """One set of temporal layers, such as ``"keyframes"``. Raises ``ValueError`` where the stack has none."""
-        return self._member(f"{TEMPORAL}/{name}")
+        """One set of temporal layers; ``"keyframes"`` may be another's (``keyframe_set``).
+
+        Raises:
+            ValueError: the stack has none.
+        """
+        layers = self.keyframe_layers if name == "keyframes" else None
+        return layers or self._member(f"{TEMPORAL}/{name}")
 
     @property
     def autoencoder(self) -> VideoAutoencoder:

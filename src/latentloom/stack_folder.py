@@ -12,7 +12,7 @@ Not here: the members themselves (``stack``, ``models.loading``).
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,6 +45,8 @@ class StageInfo:
         fps: the rates of its clips, the coarse one first.
         context_noise: diffusion step of the noise on given frames, 0 to 999.
         context_guidance_scale: of the given frames, 1 is plain.
+        num_inference_steps: denoising steps; None is as many as the key frames get.
+        strength: the share of them that is walked, from a guess by the given frames; 1 is the whole, from noise.
 
     Raises:
         ValueError: a value out of the range of ``ClipRequest``.
@@ -54,18 +56,25 @@ class StageInfo:
     fps: tuple[float, ...]
     context_noise: int = 0
     context_guidance_scale: float = 1.0
+    num_inference_steps: int | None = None
+    strength: float = 1.0
 
     def __post_init__(self) -> None:
+        plain = ClipRequest(prompt="", num_frames=1, height=1, width=1)
         for fps in self.fps:
-            ClipRequest(
-                prompt="",
-                num_frames=self.num_frames,
-                height=1,
-                width=1,
-                fps=fps,
-                context_noise=self.context_noise,
-                context_guidance_scale=self.context_guidance_scale,
-            )
+            replace(self.window(plain), fps=fps)
+
+    def window(self, clip: ClipRequest) -> ClipRequest:
+        """``clip`` as one window of these layers; its rate stays. Frames attend as far as in training."""
+        return replace(
+            clip,
+            num_frames=self.num_frames,
+            context_noise=self.context_noise,
+            context_guidance_scale=self.context_guidance_scale,
+            num_inference_steps=self.num_inference_steps or clip.num_inference_steps,
+            strength=self.strength,
+            attention_distance=None,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,5 @@
 """Given frames and numbers: what the layers make of them, and what they must not (paper, Sec. 3.2; spec, section 4)."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 from tests.small_networks import awake, awake_video, clip_inputs, small_unet
@@ -14,6 +12,7 @@ from latentloom.layers.context import ContextSpec
 from latentloom.layers.layer_set import LayerSet
 
 SETS = [LayerSet.driving().with_context(), LayerSet.text().with_context()]
+MAPS_ALONE = LayerSet.driving().with_context(ContextSpec(own_step=False, first_guess=0))
 
 
 def context(num_given: int, *, batch: int = 2, num_frames: int = 3, seed: int = 7) -> Tensor:
@@ -59,20 +58,25 @@ def test_given_frames_stand_in_the_input_as_they_are_given_at_their_own_step():
     assert torch.equal(video.predict(other, timestep, told), made), "whatever the noisy input holds there"
     shown = torch.cat([given[:, :1, :-1], sample[:, 1:]], 1)
     steps = torch.stack([levels.long(), timestep, timestep], 1)
-    alone = video(shown, steps, text, context=given, numbers={"context_noise": levels}).sample
+    by_maps = awake_video(MAPS_ALONE)
+    by_maps.layers.load_state_dict({name: video.layers.state_dict()[name] for name in by_maps.layers.state_dict()})
+    alone = by_maps(shown, steps, text, context=given, numbers={"context_noise": levels}).sample
     assert video.layers.guess is not None
     assert torch.equal(made, video.layers.guess(alone, shown, given, steps))
+    assert torch.equal(video(sample, timestep, text, context=given, numbers={"context_noise": levels}).sample, made)
+    image = video(sample, timestep, text, context=given, numbers={"context_noise": levels}, alpha=1.0).sample
+    assert torch.equal(image, video(sample, timestep, text, alpha=1.0).sample), "the image model knows of no frames"
     nothing = Conditions(text=text, context=context(0))
     assert torch.equal(video.predict(sample, timestep, nothing), video.predict(sample, timestep, Conditions(text=text)))
 
 
 def test_the_papers_maps_alone_leave_the_input_as_it_is():
-    alone = replace(SETS[0], context=ContextSpec(own_step=False, first_guess=0))
-    video = awake_video(alone)
+    video = awake_video(MAPS_ALONE)
+    assert video.layers.guess is None
     sample, timestep, text = clip_inputs()
-    given = context(1)
-    expected = video(sample, timestep, text, context=given).sample
-    assert torch.equal(video.predict(sample, timestep, Conditions(text=text, context=given)), expected)
+    other = torch.cat([torch.randn_like(sample[:, :1]), sample[:, 1:]], 1)
+    one, two = (video(x, timestep, text, context=context(1)).sample for x in (sample, other))
+    assert not torch.allclose(one[:, 0], two[:, 0], atol=1e-3), "what the noisy input holds of a given frame is seen"
 
 
 def test_layers_without_context_refuse_given_frames():
@@ -104,15 +108,16 @@ def test_a_number_of_another_name_is_refused_with_those_that_are_known():
         awake_video(SETS[0])(*clip_inputs(), numbers={"altitude": torch.ones(2)})
 
 
-def test_layers_extended_by_context_compute_what_they_did_before(tmp_path):
+@pytest.mark.parametrize(("layer_set", "given"), [(MAPS_ALONE, 2), (SETS[0], 0)])
+def test_layers_extended_by_context_compute_what_they_did_before(layer_set, given, tmp_path):
     unet = small_unet()
     plain = awake(TemporalLayers.for_network(unet, LayerSet.driving()))
-    wider = plain.extended(unet, SETS[0])
+    wider = plain.extended(unet, layer_set)
     expected = attach(small_unet(), plain)(*clip_inputs(), fps=6).sample
-    assert torch.equal(attach(small_unet(), wider)(*clip_inputs(), fps=6, context=context(2)).sample, expected)
+    assert torch.equal(attach(small_unet(), wider)(*clip_inputs(), fps=6, context=context(given)).sample, expected)
     wider.save_pretrained(tmp_path)
     video = attach(unet, TemporalLayers.from_pretrained(tmp_path))
-    assert torch.equal(video(*clip_inputs(), fps=6, context=context(1)).sample, expected)
+    assert torch.equal(video(*clip_inputs(), fps=6, context=context(given)).sample, expected)
 
 
 def test_layers_cannot_be_extended_to_a_set_that_lacks_a_part_of_theirs():

@@ -1,4 +1,4 @@
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -8,7 +8,7 @@ from tests.tiny import tiny_stack
 from latentloom.layers.layer_set import LayerSet
 from latentloom.stack import Stack
 from latentloom.stages.cascade import CascadeRequest, generate_latents
-from latentloom.stages.journal import Journal
+from latentloom.stages.journal import Journal, Remember, make_anew
 from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import ClipRequest, seeded_generator
 
@@ -28,6 +28,25 @@ def whole(model: Stack, request: CascadeRequest, **options) -> torch.Tensor:
     return torch.cat(list(generate_latents(model, request, **options)), 1)
 
 
+class KilledError(Exception):
+    pass
+
+
+def noting(made: list[tuple[str, int]], remember: Remember = make_anew, killed_after: int | None = None) -> Remember:
+    """``remember`` that lists the windows which are made, and is killed before one of them."""
+
+    def noted(stage: str, index: int, make: Callable[[], torch.Tensor], /) -> torch.Tensor:
+        def told() -> torch.Tensor:
+            if len(made) == killed_after:
+                raise KilledError
+            made.append((stage, index))
+            return make()
+
+        return remember(stage, index, told)
+
+    return noted
+
+
 @pytest.mark.parametrize(
     ("num_frames", "passes", "keys"),
     [(1, 2, 1), (3, 0, 3), (13, 1, 4), (7, 0, 7), (97, 2, 7), (113, 2, 8), (29, 1, 8), (175, 2, 12), (98, 2, 8)],
@@ -36,12 +55,12 @@ def test_the_video_has_the_frames_that_were_asked_for(model, num_frames, passes,
     request = replace(REQUEST, num_frames=num_frames, passes=passes)
     assert request.num_keyframes == keys
     assert request.fps == 2.0 * 4**passes
-    made: list[tuple[str, int]] = []
     for start in (None, START):
-        made.clear()
-        clip = whole(model, request, start=start, on_window=lambda stage, index: made.append((stage, index)))
+        made: list[tuple[str, int]] = []
+        clip = whole(model, request, start=start, remember=noting(made))
         assert clip.shape[1] == num_frames
-        assert len(made) == sum(request.windows(from_frame=start is not None).values())
+        stages = request.stages(from_frame=start is not None)
+        assert sorted(made) == sorted((stage.name, i) for stage in stages for i in range(stage.num_windows))
 
 
 def test_a_clip_of_key_frames_alone_is_that_of_the_key_frame_stage(model):
@@ -67,37 +86,25 @@ def test_steering_changes_the_video_and_numbers_are_per_key_frame(model):
         whole(model, replace(steered, numbers={"steering": [0.5] * 4}), start=START)
 
 
-def test_windows_are_told_before_they_are_made_in_the_order_of_the_stream(model):
-    seen = []
-    pieces = generate_latents(model, REQUEST, on_window=lambda stage, index: seen.append((stage, index)))
+def test_windows_are_made_in_the_order_of_the_stream(model):
+    seen: list[tuple[str, int]] = []
+    pieces = generate_latents(model, REQUEST, remember=noting(seen))
     next(pieces), next(pieces)
     assert seen == [("keyframes", 0), ("interpolation-0", 0), ("interpolation-1", 0)], "the first frames come early"
     list(pieces)
     assert ("prediction", 1) in seen and ("interpolation-1", 11) in seen
 
 
-class KilledError(Exception):
-    pass
-
-
 @pytest.mark.parametrize("after", [1, 2, 3, 5, 8])
 def test_killed_after_any_window_and_continued_the_video_is_the_same(model, tmp_path, after):
     expected = whole(model, REQUEST, seed=5)
-    made = 0
-
-    def killed(stage: str, index: int) -> None:
-        nonlocal made
-        made += 1
-        if made > after:
-            raise KilledError
-
+    made: list[tuple[str, int]] = []
     with pytest.raises(KilledError), Journal.opened(tmp_path / "journal", {}) as journal:
-        whole(model, REQUEST, seed=5, remember=journal.remember, on_window=killed)
+        whole(model, REQUEST, seed=5, remember=noting(made, journal.remember, killed_after=after))
     again: list[tuple[str, int]] = []
     with Journal.opened(tmp_path / "journal", {}) as journal:
         assert journal.num_windows == after
-        options = {"remember": journal.remember, "on_window": lambda stage, index: again.append((stage, index))}
-        assert torch.equal(whole(model, REQUEST, seed=5, **options), expected)
+        assert torch.equal(whole(model, REQUEST, seed=5, remember=noting(again, journal.remember)), expected)
     total = 1 + 2 + 3 + 12
     assert len(again) == total - after, "nothing is made twice"
 

@@ -11,7 +11,8 @@ from latentloom.training.order import Draw
 def items(
     dataset: Dataset, cache: LatentCache, *, rates: tuple[float, ...] = (8.0,), dropout: float = 0.0
 ) -> LatentClips:
-    return LatentClips(dataset, cache, num_frames=4, rates=rates, caption_dropout=dropout, number_dropout=dropout)
+    dropouts = {"caption_dropout": dropout, "number_dropout": dropout}
+    return LatentClips(dataset, cache, num_frames=4, rates=rates, labels_rate=len(rates) > 1, **dropouts)
 
 
 def test_steering_and_speed_are_told_per_frame_where_they_are_known(dataset: Dataset, cache: LatentCache) -> None:

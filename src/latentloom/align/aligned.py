@@ -101,7 +101,9 @@ class Aligned(nn.Module):
             timestep: one for all clips, one per clip, or one per frame (``b t``).
             encoder_hidden_states: text for the spatial cross-attention, one per clip.
             temporal_hidden_states: text for the temporal cross-attention; by default the same (spec, section 9).
-            context: the given frames, ``c_S = (m_S z, m_S)`` (``diffusion.masks``), where the layers take them.
+            context: the given frames, ``c_S = (m_S z, m_S)`` (``diffusion.masks``), where the layers take them. They
+                also stand in the input as they are given, each at the step of its own noise, and a first guess from
+                them goes into the prediction, where the layers were made for it (``ContextSpec``).
             fps: frames per second of the clips, one for all or one per clip, where the layers embed it.
             numbers: further ones by name, one per clip or per frame, NaN where unknown (``LayerSet.numbers``).
             attention_distance: frames further apart do not attend to each other; None lets all. For clips longer than
@@ -125,15 +127,23 @@ class Aligned(nn.Module):
             alpha=alpha,
             strength=temporal_strength,
         )
+        steps = _times(timestep, batch, num_frames, sample.device).unflatten(0, (batch, num_frames))
+        given = None if clip.is_image else context
+        if given is not None and self.layers.shows_given_frames:
+            sample, steps = _with_given(sample, steps, given, (numbers or {}).get("context_noise"))
         with self._bound(clip):
             frames = self.network(
                 fold_frames(sample),
-                _times(timestep, batch, num_frames, sample.device),
+                steps.flatten(),
                 None if encoder_hidden_states is None else clip.per_frame(_rows(encoder_hidden_states, batch)),
                 class_labels=None if class_labels is None else clip.per_frame(class_labels),
                 added_cond_kwargs={name: clip.per_frame(value) for name, value in (added_cond_kwargs or {}).items()},
             ).sample
-        return AlignedOutput(sample=unfold_frames(frames, num_frames))
+        prediction = unfold_frames(frames, num_frames)
+        if given is not None and self.layers.guess is not None:
+            corrected = self.layers.guess(prediction, sample, given, steps)
+            prediction = corrected if temporal_strength == 1 else torch.lerp(prediction, corrected, temporal_strength)
+        return AlignedOutput(sample=prediction)
 
     def predict(
         self,
@@ -145,20 +155,11 @@ class Aligned(nn.Module):
         alpha: float | None = None,
         temporal_strength: float = 1.0,
     ) -> Float[Tensor, "b t c h w"]:
-        """``forward`` under ``conditions``; the layers are told those of the numbers that they know.
-
-        Given frames stand in the input as they are given, at their own step, and a first guess from them goes into the
-        prediction, where the layers were made for it.
-        """
-        batch, num_frames = sample.shape[:2]
-        steps = _times(timestep, batch, num_frames, sample.device).unflatten(0, (batch, num_frames))
-        if conditions.context is not None and self.layers.shows_given_frames:
-            levels = conditions.numbers.get("context_noise")
-            sample, steps = _with_given(sample, steps, conditions.context, levels)
+        """``forward`` under ``conditions``; the layers are told those of the numbers that they know."""
         known = {name: x for name, x in conditions.numbers.items() if name in self.layers.number_names}
-        prediction = self(
+        return self(
             sample,
-            steps,
+            timestep,
             conditions.text,
             temporal_hidden_states=conditions.temporal_text,
             context=conditions.context,
@@ -167,10 +168,6 @@ class Aligned(nn.Module):
             alpha=alpha,
             temporal_strength=temporal_strength,
         ).sample
-        if conditions.context is None or self.layers.guess is None or alpha == 1.0 or temporal_strength == 0.0:
-            return prediction
-        corrected = self.layers.guess(prediction, sample, conditions.context, steps)
-        return corrected if temporal_strength == 1.0 else torch.lerp(prediction, corrected, temporal_strength)
 
     def decode(
         self, latents: Float[Tensor, "b t c h w"], *, alpha: float | None = None, temporal_strength: float = 1.0

@@ -69,7 +69,9 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         return cls(layer_set=layer_set.to_dict(), sites=sites, latent_channels=channels)
 
     def extended(self, network: nn.Module, layer_set: LayerSet) -> Self:
-        """These layers with what ``layer_set`` has beyond theirs, as new ones compute exactly what these do.
+        """These layers with what ``layer_set`` has beyond theirs, which computes exactly what these do at first.
+
+        Given frames alone are seen at once where the set shows them in the input (``ContextSpec.own_step``).
 
         Prediction and interpolation begin so from the layers of the key frames.
 

@@ -135,7 +135,7 @@ def training_settings(stack: Stack, request: AnimateRequest) -> tuple[ImageTrain
     """
     loop = {"seed": request.seed, "dtype": request.dtype, "preview_steps": 0, "checkpoint_minutes": 1.0}
     temporal = driving.temporal()
-    known = "temporal/keyframes" in stack.members
+    known = stack.keyframe_set is not None
     temporal = replace(
         temporal,
         loop=replace(temporal.loop, steps=request.steps, batch_size=request.batch_size, **loop),
@@ -183,7 +183,7 @@ def _print_plan(
     image: ImageTraining | None,
     temporal: TemporalTraining,
 ) -> None:
-    layers = "the model's own" if "temporal/keyframes" in stack.members else "new"
+    layers = "new" if stack.keyframe_set is None else "the model's own"
     if image is None:
         print("image layers: stay as they are")
     else:

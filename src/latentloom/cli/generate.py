@@ -72,7 +72,7 @@ def print_request(generation: "Generation") -> None:
     from latentloom.diffusion.sampler import num_evaluations
 
     stack, asked, request = generation.stack, generation.asked, generation.request
-    clip, windows = request.clip, sum(generation.windows.values())
+    clip, windows = request.clip, generation.num_windows
     predicted = request.predicted
     scales, first = (clip.guidance_scale,), clip
     if asked.needs_start_frame:

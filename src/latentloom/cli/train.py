@@ -31,6 +31,17 @@ class NewLayers(StrEnum):
     TEXT = "text"
 
 
+class Given(StrEnum):
+    """How given frames enter."""
+
+    FRAMES = "frames"
+    MAPS = "maps"
+
+
+GivenOption = Annotated[
+    Given | None,
+    typer.Option(help="New layers see given frames in their input and as maps, or as the paper's maps alone."),
+]
 DatasetFolder = Annotated[Path, typer.Argument(help="A dataset folder of `latentloom prepare`.")]
 Run = Annotated[Path, typer.Option("-o", "--output", help="The run folder to begin or to continue.")]
 
@@ -106,12 +117,19 @@ def temporal(dataset: DatasetFolder, output: Run, options: LayerOptions, stack: 
 
 @app.command("prediction")
 @takes(LayerOptions)
-def prediction(dataset: DatasetFolder, output: Run, options: LayerOptions, stack: Model) -> None:
+def prediction(
+    dataset: DatasetFolder,
+    output: Run,
+    options: LayerOptions,
+    stack: Model,
+    fine_fps: Annotated[float | None, typer.Option(help="Of further, faster clips.", show_default="none")] = None,
+    given: GivenOption = None,
+) -> None:
     """Train the layers that continue a clip from its first frames; they begin as those of the key frames.
 
     They follow steering and speed where the dataset has these labels.
     """
-    _train_layers("prediction", dataset, output, options, stack)
+    _train_layers("prediction", dataset, output, options, stack, fine_fps, given)
 
 
 @app.command("interpolation")
@@ -122,9 +140,10 @@ def interpolation(
     options: LayerOptions,
     stack: Model,
     fine_fps: Annotated[float | None, typer.Option(help="Of the second pass.", show_default="the recipe's")] = None,
+    given: GivenOption = None,
 ) -> None:
     """Train the layers that make three frames between each two, at two rates; they begin as those of the key frames."""
-    _train_layers("interpolation", dataset, output, options, stack, fine_fps)
+    _train_layers("interpolation", dataset, output, options, stack, fine_fps, given)
 
 
 @app.command("decoder")
@@ -199,6 +218,7 @@ def _train_layers(
     options: LayerOptions,
     stack: str,
     fine_fps: float | None = None,
+    given: Given | None = None,
 ) -> None:
     check_output_folder(output)
     use_threads(options.threads)
@@ -213,4 +233,5 @@ def _train_layers(
         gradient_checkpointing=options.gradient_checkpointing,
     )
     if not training_settings.shown(config, options):
-        training_runs.run_temporal(config, dataset, output, stack, stage, text=options.layers == NewLayers.TEXT)
+        text, maps_alone = options.layers == NewLayers.TEXT, None if given is None else given == Given.MAPS
+        training_runs.run_temporal(config, dataset, output, stack, stage, text=text, maps_alone=maps_alone)

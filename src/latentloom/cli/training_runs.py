@@ -107,14 +107,28 @@ def check_same_latents(known: AutoencoderKL, other: AutoencoderKL) -> None:
 
 
 def run_temporal(
-    config: TemporalTraining, dataset: Path, output: Path, source: str, stage: TemporalStage, *, text: bool
+    config: TemporalTraining,
+    dataset: Path,
+    output: Path,
+    source: str,
+    stage: TemporalStage,
+    *,
+    text: bool,
+    maps_alone: bool | None = None,
 ) -> None:
-    """Train one set of temporal layers, the stack's own further or new ones; write RUN/stack."""
+    """Train one set of temporal layers, the stack's own further or new ones; write RUN/stack.
+
+    Raises:
+        ValueError: ``maps_alone`` (``ContextSpec``) is not how the stack's own layers of the stage take given frames.
+    """
     prepared = Dataset.load(dataset)
     for rate in config.rates:
         clip_windows(prepared, config.num_frames, rate)  # refuses clips that are too short before any work
     stack = Stack.load(source)
-    layers = starting_layers(stack, stage, LayerSet.text() if text else LayerSet.driving(), config.loop.seed)
+    context = ContextSpec(own_step=False, first_guess=0) if maps_alone else ContextSpec()
+    layers = starting_layers(stack, stage, LayerSet.text() if text else LayerSet.driving(), config.loop.seed, context)
+    if maps_alone is not None and layers.layer_set.context != context:
+        raise ValueError(f"the {stage} layers of {source} take given frames in another way; leave --given out")
     cache = cached_latents(prepared, stack.vae)
     with training_progress("temporal" if stage == "keyframes" else stage) as report:
         layers = train_temporal(config, layers, image_model(stack), prepared, cache, output, report=report)
@@ -193,24 +207,25 @@ def run_scenes(config: SceneTraining, dataset: Path, output: Path, source: str) 
     print(f"done: {output / 'stack'}")
 
 
-def starting_layers(stack: Stack, stage: TemporalStage, layer_set: LayerSet, seed: int) -> TemporalLayers:
+def starting_layers(
+    stack: Stack, stage: TemporalStage, layer_set: LayerSet, seed: int, context: ContextSpec | None = None
+) -> TemporalLayers:
     """The stack's own layers of a stage; else those of its key frames, told of given frames; else new ones.
 
     Args:
         layer_set: of new layers.
+        context: how given frames enter layers that took none before; None is as usual.
         seed: new tensors are drawn from it.
     """
     torch.manual_seed(seed)
-    if f"temporal/{stage}" in stack.members:
+    if f"temporal/{stage}" in stack.members or (stage == "keyframes" and stack.keyframe_set is not None):
         layers = stack.temporal_layers(stage)
-        if stage != "keyframes":  # of an earlier version they may lack what given frames have now
-            layers = layers.extended(stack.unet, replace(layers.layer_set, context=ContextSpec()))
     elif stage == "keyframes":
         layers = TemporalLayers.for_network(stack.unet, layer_set)
-    elif stack.keyframe_layers is not None:
-        layers = stack.keyframe_layers.extended(stack.unet, stack.keyframe_layers.layer_set.with_context())
+    elif (known := stack.keyframe_layers) is None:
+        layers = TemporalLayers.for_network(stack.unet, layer_set.with_context(context))
     else:
-        layers = TemporalLayers.for_network(stack.unet, layer_set.with_context())
+        layers = known.extended(stack.unet, known.layer_set.with_context(context))
     check_transfer(layers, stack.unet)
     return layers
 

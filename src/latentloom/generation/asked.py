@@ -84,10 +84,9 @@ def _num_frames(asked: Asked, fps: float, usual: int) -> int:
 
 
 def _window(clip: ClipRequest, stage: StageInfo, asked: Asked) -> ClipRequest:
-    """A window of a stage that is given frames, as it was trained; what the user said of given frames counts more."""
-    own = {"context_noise": stage.context_noise, "context_guidance_scale": stage.context_guidance_scale}
-    said = {name: value for name, value in asked.changes.items() if name in own}
-    return replace(clip, num_frames=stage.num_frames, **(own | said))
+    """A window of a stage that is given frames; what the user said of given frames counts more than its own values."""
+    said = {name: asked.changes[name] for name in ("context_noise", "context_guidance_scale") if name in asked.changes}
+    return replace(stage.window(clip), **said)
 
 
 def _check_members(stack: Stack, asked: Asked) -> None:

@@ -29,7 +29,7 @@ from latentloom.seeds import seed_of
 from latentloom.shapes import from_pixels
 from latentloom.stack import Stack
 from latentloom.stack_folder import UPSAMPLER_LAYERS, StackFolder
-from latentloom.stages.cascade import FUTURE, CascadeRequest, generate_latents
+from latentloom.stages.cascade import FUTURE, CascadeRequest, CascadeStage, generate_latents
 from latentloom.stages.journal import Journal, Remember, make_anew
 from latentloom.stages.request import UpsamplingRequest, seeded_generator
 from latentloom.stages.start_frame import SceneConditions, generate_start_frame
@@ -66,9 +66,14 @@ class Generation:
         return cls(stack=stack, asked=asked, request=checked_cascade(stack, asked), outputs=files)
 
     @property
-    def windows(self) -> dict[str, int]:
-        """Windows of a video, by stage; upsampling left out."""
-        return self.request.windows(from_frame=self.asked.needs_start_frame)
+    def stages(self) -> list[CascadeStage]:
+        """What is made for a video before it is decoded."""
+        return self.request.stages(from_frame=self.asked.needs_start_frame)
+
+    @property
+    def num_windows(self) -> int:
+        """Clips that are made for a video."""
+        return sum(stage.num_windows for stage in self.stages)
 
     @property
     def portions(self) -> int:
@@ -149,7 +154,7 @@ def make_video(generation: Generation, start: Tensor | None, show: Show = show_n
     stack, asked, request = generation.stack, generation.asked, generation.request
     (files,) = generation.outputs
     settings = generation.settings
-    windows, portions = sum(generation.windows.values()), generation.portions
+    windows, portions = generation.num_windows, generation.portions
     begun = {
         "request": asdict(request.clip),
         "seed": asked.seed,

@@ -93,9 +93,15 @@ class LayerSet:
         """Attention to the tokens of a scene, of ``width``, in the place of the clip's text; on single images."""
         return cls(scene_attention=SceneAttentionSpec(width=width))
 
-    def with_context(self) -> "LayerSet":
-        """The same with given frames, their noise level, and ego motion: for prediction and interpolation."""
-        return replace(self, numbers=(*self.numbers, *CONTEXT_NUMBERS, *EGO_NUMBERS), context=ContextSpec())
+    def with_context(self, context: ContextSpec | None = None) -> "LayerSet":
+        """The same with given frames, their noise level, and ego motion: for prediction and interpolation.
+
+        Args:
+            context: how given frames enter, where this set takes none yet; None is the default of ``ContextSpec``.
+        """
+        known = {number.name for number in self.numbers}
+        new = tuple(number for number in (*CONTEXT_NUMBERS, *EGO_NUMBERS) if number.name not in known)
+        return replace(self, numbers=(*self.numbers, *new), context=self.context or context or ContextSpec())
 
     @classmethod
     def decoder(cls) -> "LayerSet":

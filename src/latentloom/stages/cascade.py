@@ -4,15 +4,16 @@ Latents only between the stages, a window at a time: memory does not grow with t
 finished is remembered. Decoding and upsampling take the stream as it comes.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from jaxtyping import Float
 from torch import Tensor
 
 from latentloom.diffusion.sampler import StepCallback
 from latentloom.seeds import seed_of
-from latentloom.stages.interpolation import FACTOR, RATES, interpolate_frames
+from latentloom.stages.interpolation import FACTOR, RATES, interpolate_frames, interpolation_name
 from latentloom.stages.journal import Remember, make_anew
 from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.prediction import roll_out
@@ -21,8 +22,23 @@ from latentloom.stages.sampling import VideoModel
 
 INTERPOLATION_WINDOW = 13
 FUTURE = 3  # the stream of random numbers that tells futures of one start apart
-OnWindow = Callable[[str, int], None]
-"""Called with (stage, index) before each window is made."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CascadeStage:
+    """Clips that one set of temporal layers makes for a video.
+
+    Attributes:
+        name: in the journal.
+        layers: the set of temporal layers.
+        window: one of the clips; the last one may be shorter.
+        num_windows: how many there are.
+    """
+
+    name: str
+    layers: str
+    window: ClipRequest
+    num_windows: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,24 +88,41 @@ class CascadeRequest:
     @property
     def interpolated(self) -> ClipRequest:
         """One window of the interpolation layers."""
-        plain = {"guidance_scale": 1.0, "context_guidance_scale": 1.0, "context_noise": 0}
+        plain = {"guidance_scale": 1.0, "context_guidance_scale": 1.0, "context_noise": 0, "attention_distance": None}
         return self.interpolation or replace(self.clip, num_frames=INTERPOLATION_WINDOW, **plain)
 
-    def windows(self, *, from_frame: bool) -> dict[str, int]:
-        """How many windows each stage makes, by its name; ``from_frame`` says that the first frame is given."""
-        needed, counts = self.num_frames, dict[str, int]()
+    def stages(self, *, from_frame: bool) -> list[CascadeStage]:
+        """What is made, in order; ``from_frame`` says that the first frame is given."""
+        needed, later = self.num_frames, list[CascadeStage]()
         for level, rate in enumerate(reversed(self.rates)):  # backward: what the last pass does not need is not made
-            windows = -(-(needed - 1) // (self.interpolated.num_frames - 1))
+            window = self.interpolating(rate)
+            count = -(-(needed - 1) // (window.num_frames - 1))
             there = num_keyframes(self.num_frames, level + 1)
-            needed = min(there, windows * (self.interpolated.num_frames - 1) // FACTOR + 1)
-            counts[f"interpolation-{rate}"] = windows
-        made = 1 if from_frame else min(self.clip.num_frames, self.num_keyframes)
-        predicted = 0
+            needed = min(there, count * (window.num_frames - 1) // FACTOR + 1)
+            stage = CascadeStage(
+                name=interpolation_name(rate), layers="interpolation", window=window, num_windows=count
+            )
+            later.insert(0, stage)
+        made, predicted = 1 if from_frame else self.first.num_frames, 0
         while made < needed:
             made += self.predicted.num_frames - min(made, self.overlap)
             predicted += 1
-        first = {} if from_frame else {"keyframes": 1}
-        return {**first, **({"prediction": predicted} if predicted else {}), **dict(reversed(counts.items()))}
+        if predicted:
+            stage = CascadeStage(name="prediction", layers="prediction", window=self.predicted, num_windows=predicted)
+            later.insert(0, stage)
+        if not from_frame:
+            later.insert(0, CascadeStage(name="keyframes", layers="keyframes", window=self.first, num_windows=1))
+        return later
+
+    @property
+    def first(self) -> ClipRequest:
+        """The key frames that are made from the text."""
+        return self.clip.of_length(min(self.clip.num_frames, self.num_keyframes))
+
+    def interpolating(self, rate: int) -> ClipRequest:
+        """One window of a pass, whose ``fps`` is that of its result."""
+        fps = None if self.fps is None else self.fps / FACTOR ** (RATES[-1] - rate)
+        return replace(self.interpolated, fps=fps)
 
     @property
     def rates(self) -> tuple[int, ...]:
@@ -114,7 +147,6 @@ def generate_latents(
     seed: int = 0,
     start: Float[Tensor, "1 1 c h w"] | None = None,
     remember: Remember = make_anew,
-    on_window: OnWindow | None = None,
     callback_on_step_end: StepCallback | None = None,
 ) -> Iterator[Float[Tensor, "1 _ c h w"]]:
     """The video's latents in order, in pieces, as they are made.
@@ -122,31 +154,19 @@ def generate_latents(
     Args:
         start: the first frame, which prediction goes on from; None begins with key frames from the text.
         remember: what is finished is not made again (``Journal.remember``).
-        on_window: told before each window that is made.
 
     Raises:
         ValueError: a model without the layers that the request needs, or what the stages refuse.
     """
-
-    def told(stage: str, index: int, make: Callable[[], Tensor], /) -> Tensor:
-        def announced() -> Tensor:
-            if on_window is not None:
-                on_window(stage, index)
-            return make()
-
-        return remember(stage, index, announced)
-
-    pieces = _keyframes(model, request, seed, start, told, callback_on_step_end)
+    pieces = _keyframes(model, request, seed, start, remember, callback_on_step_end)
     for rate in request.rates:
-        fps = None if request.fps is None else request.fps / FACTOR ** (RATES[-1] - rate)
-        window = replace(request.interpolated, fps=fps)
         pieces = interpolate_frames(
             model,
-            window,
+            request.interpolating(rate),
             pieces,
             rate=rate,
             seed=seed_of(seed, FUTURE, request.future),
-            remember=told,
+            remember=remember,
             callback_on_step_end=callback_on_step_end,
         )
     return _first(pieces, request.num_frames)
@@ -170,12 +190,9 @@ def _keyframes(
     callback: StepCallback | None,
 ) -> Iterator[Tensor]:
     if start is None:
-        first = request.clip.of_length(min(request.clip.num_frames, request.num_keyframes))
-        start = remember(
-            "keyframes",
-            0,
-            lambda: generate_keyframes(model, first, generator=seeded_generator(seed), callback_on_step_end=callback),
-        )
+        generator = seeded_generator(seed)
+        make = partial(generate_keyframes, model, request.first, generator=generator, callback_on_step_end=callback)
+        start = remember("keyframes", 0, make)
     if start.shape[1] >= request.num_keyframes:
         yield start[:, : request.num_keyframes].cpu()
         return

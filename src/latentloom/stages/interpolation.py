@@ -67,7 +67,12 @@ def interpolate_frames(
         if keys.shape[1] > 1:
             generator = generator_of(seed, INTERPOLATION, rate, index)
             window = partial(_between, model, request, keys, rate, generator, callback_on_step_end)
-            yield remember(f"interpolation-{rate}", index, window)[:, 1:]
+            yield remember(interpolation_name(rate), index, window)[:, 1:]
+
+
+def interpolation_name(rate: int) -> str:
+    """What a pass is called in the journal."""
+    return f"interpolation-{rate}"
 
 
 def _windows(pieces: Iterable[Tensor], steps: int) -> Iterator[Tensor]:

@@ -20,8 +20,8 @@ EGO = ("steering", "speed")
 class LatentClips:
     """Windows of cached latents at one or several rates.
 
-    An item holds ``latents`` (``t c h w``), ``caption``, ``id`` and ``numbers``: ``fps`` and, where there are several
-    rates, ``rate`` (the index of the window's) of the clip, ``steering`` and ``speed`` of each frame (``t``), NaN where
+    An item holds ``latents`` (``t c h w``), ``caption``, ``id`` and ``numbers``: ``fps`` and, with ``labels_rate``,
+    ``rate`` (the index of the window's) of the clip, ``steering`` and ``speed`` of each frame (``t``), NaN where
     the dataset does not know them. Captions and ego numbers are dropped at random. Of several rates a window serves
     the one nearest to its own: footage of 7 frames a second is no example of 26.
 
@@ -38,9 +38,10 @@ class LatentClips:
         rates: Sequence[float],
         caption_dropout: float,
         number_dropout: float,
+        labels_rate: bool = False,
         split: str = "train",
     ) -> None:
-        self.dataset, self.cache, self.num_rates = dataset, cache, len(rates)
+        self.dataset, self.cache, self.labels_rate = dataset, cache, labels_rate
         self.caption_dropout, self.number_dropout = caption_dropout, number_dropout
         self.places = list[tuple[Window, int]]()
         for rate, fps in enumerate(rates):
@@ -65,7 +66,7 @@ class LatentClips:
         record = self.dataset.records[window.record]
         chance = torch.rand(1 + len(EGO), generator=torch.Generator().manual_seed(draw.seed)).tolist()
         numbers = {"fps": torch.tensor(window.fps, dtype=torch.float32)}
-        if self.num_rates > 1:
+        if self.labels_rate:
             numbers["rate"] = torch.tensor(float(rate))
         for name, luck in zip(EGO, chance[1:], strict=True):
             values = record.labels.get(name) if luck >= self.number_dropout else None

@@ -71,7 +71,7 @@ class TemporalTraining:
     """Settings of `train_temporal`. A clip has ``num_frames`` at about ``fps`` frames per second (`clip_windows`).
 
     Attributes:
-        fine_fps: a second rate of clips, told from the first by the number ``rate``: interpolation serves two.
+        fine_fps: a second, higher rate of clips. Interpolation is told which of its two passes it is (``rate``).
         given: frames the layers are given; None trains layers that make clips from noise alone.
         alpha_rate: how many times faster than the rest the alphas learn.
         caption_dropout, number_dropout: shares of clips without caption, steering and speed.
@@ -169,6 +169,7 @@ class TemporalTask:
             rates=config.rates,
             caption_dropout=config.caption_dropout,
             number_dropout=config.number_dropout,
+            labels_rate=config.given is not None and config.given.every is not None,
         )
         records = [window.record for window in self.items.windows]
         self.weights = draw_weights(dataset, records, config.source_weights)
