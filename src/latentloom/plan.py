@@ -10,7 +10,7 @@ import resource
 import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +83,11 @@ class Plan:
         """Of all stages; None where no speed was measured."""
         known = [stage.seconds for stage in self.stages if stage.seconds is not None]
         return sum(known) if known else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, the sums beside the stages."""
+        sums = {"memory": self.memory, "disk": self.disk, "seconds": self.seconds}
+        return {**asdict(self), **sums}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -140,6 +140,12 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
+@pytest.mark.parametrize(("more", "noted"), [((), False), (("--interpolate", 1), False), (("--fps", 2), True)])
+def test_a_rate_that_the_layers_never_saw_is_told(latentloom, long_stack, tmp_path, more, noted):
+    result = latentloom(*words(long_stack, tmp_path / "out.mp4", "--frames", 2, *more))
+    assert ("trained at 6: expect less" in result.out) == noted
+
+
 def test_a_video_longer_than_a_clip_is_predicted_and_interpolated(latentloom, long_stack, tmp_path):
     result = latentloom(*words(long_stack, tmp_path / "out.mp4", "--seconds", 1.5, "--interpolate", 1))
     assert result.code == 0, result.err
@@ -241,5 +247,7 @@ def test_a_plan_has_a_line_for_each_stage_and_makes_nothing(latentloom, long_sta
     for stage in ("start frame", "prediction", "interpolation-1", "decoding", "writing", "all"):
         assert any(line.strip().startswith(stage) for line in result.out.splitlines())
     assert names(tmp_path) == []
+    told = json.loads(latentloom("plan", long_stack, "--frames", 40, "--dtype", "fp32", "--json").out)
+    assert told["memory"] > told["resident"] > 0 and told["stages"][0]["stage"] == "keyframes"
     assert "no upsampler" in refusal(latentloom("plan", long_stack, "--upsample"))
     assert "add --upsample" in refusal(latentloom("plan", long_stack, "--tile", "64x64"))

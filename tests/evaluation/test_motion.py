@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from latentloom.evaluation.motion import frame_difference, frame_difference_ratio
+from latentloom.evaluation.motion import frame_difference, frame_difference_ratio, join_ratio
 
 
 def moving_bar(num_frames=6, step=2, height=8, width=32):
@@ -53,3 +53,13 @@ def test_a_ratio_to_clips_that_stand_still_or_have_another_size_is_refused():
 def test_one_frame_has_no_difference():
     with pytest.raises(ValueError, match="at least 2 frames, given 1"):
         frame_difference(moving_bar(1))
+
+
+def test_a_jump_where_windows_meet_is_seen_and_smooth_joins_are_not():
+    smooth = moving_bar(9, 1)
+    assert join_ratio(smooth, {3, 6, 100}) == pytest.approx(1)
+    jumping = torch.cat([smooth[:3], smooth[4:7], smooth[8:]])
+    assert join_ratio(jumping, {3, 6}) == pytest.approx(2)
+    for joins in ((), (20,), range(9)):
+        with pytest.raises(ValueError, match="expected some"):
+            join_ratio(smooth, joins)

@@ -63,6 +63,22 @@ def test_the_video_has_the_frames_that_were_asked_for(model, num_frames, passes,
         assert sorted(made) == sorted((stage.name, i) for stage in stages for i in range(stage.num_windows))
 
 
+def test_windows_join_where_they_say(model):
+    request = replace(KEYS, num_frames=11)
+    stages = {stage.name: stage for stage in request.stages(from_frame=False)}
+    assert list(stages["prediction"].joins) == [4, 6, 8, 10] and not stages["keyframes"].joins
+    assert list(request.stages(from_frame=True)[0].joins) == [4, 6, 8, 10]
+
+    def disturbed(stage: str, index: int, make: Callable[[], torch.Tensor], /) -> torch.Tensor:
+        return make() + float((stage, index) == ("prediction", 1))
+
+    changed = (whole(model, request, remember=disturbed) - whole(model, request)).abs().amax(dim=(0, 2, 3, 4)) > 0.1
+    assert int(changed.nonzero()[0]) == 6, "the second window begins there"
+    joins = {stage.name: list(stage.joins) for stage in REQUEST.stages(from_frame=False)}
+    assert joins["interpolation-1"] == list(range(9, 97, 8)) and joins["interpolation-0"] == [33, 65]
+    assert joins["prediction"] == [64, 96]
+
+
 def test_a_clip_of_key_frames_alone_is_that_of_the_key_frame_stage(model):
     request = replace(KEYS, num_frames=4)
     assert torch.equal(whole(model, request, seed=3), generate_keyframes(model, CLIP, generator=seeded_generator(3)))

@@ -47,6 +47,21 @@ def test_given_frames_come_back_bit_for_bit_and_the_others_depend_on_them(model,
     assert not torch.allclose(clip[:, count:], predicted(model, given + 1)[:, count:], atol=1e-3)
 
 
+@pytest.mark.parametrize("at", [(0, 4), (2, 0)])
+def test_any_frames_can_be_pinned(model, at):
+    clip = predict_frames(model, REQUEST, START, at=at, generator=seeded_generator(0))
+    assert torch.equal(clip[:, list(at)], START)
+    others = [frame for frame in range(5) if frame not in at]
+    moved = predict_frames(model, REQUEST, START + 1, at=at, generator=seeded_generator(0))
+    assert not torch.allclose(clip[:, others], moved[:, others], atol=1e-3)
+
+
+@pytest.mark.parametrize(("at", "message"), [((0, 5), "frame 5 cannot"), ((1, 1), "one place"), ((1,), "one place")])
+def test_places_that_do_not_fit_are_refused(model, at, message):
+    with pytest.raises(ValueError, match=message):
+        predict_frames(model, REQUEST, START, at=at)
+
+
 @pytest.mark.parametrize("scheduler", ["DDIMScheduler", "EulerDiscreteScheduler", "DPMSolverMultistepScheduler"])
 def test_given_frames_are_kept_by_every_sampler(scheduler):
     import diffusers
@@ -60,8 +75,9 @@ def test_given_frames_are_kept_by_every_sampler(scheduler):
 
 def test_context_guidance_of_zero_does_without_the_context_and_text_guidance_of_one_without_negative(model):
     free = predicted(model, context_guidance_scale=0.0, guidance_scale=0.0, context_noise=0)
-    noisy = predicted(model, context_guidance_scale=0.0, guidance_scale=0.0, context_noise=200)
-    assert torch.equal(free, noisy)
+    for given, level in ((START, 200), (START + 1, 0)):
+        other = predicted(model, given, context_guidance_scale=0.0, guidance_scale=0.0, context_noise=level)
+        assert torch.equal(free[:, 2:], other[:, 2:])
     alone = predicted(model, context_guidance_scale=1.0, guidance_scale=1.0)
     assert torch.equal(
         alone, predicted(model, context_guidance_scale=1.0, guidance_scale=1.0, negative_prompt="a lake")

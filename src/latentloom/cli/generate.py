@@ -70,6 +70,7 @@ def print_request(generation: "Generation") -> None:
     from latentloom.cli.tables import print_table
     from latentloom.diffusion.guidance import num_predictions
     from latentloom.diffusion.sampler import num_evaluations
+    from latentloom.generation.asked import unfamiliar_rate
 
     stack, asked, request = generation.stack, generation.asked, generation.request
     clip, windows = request.clip, generation.num_windows
@@ -93,6 +94,8 @@ def print_request(generation: "Generation") -> None:
         ),
         ("files", ", ".join(str(path) for files in generation.outputs for path in files.paths)),
     ]
+    if note := unfamiliar_rate(stack, request):
+        rows.append(("note", note))
     if windows > 1:
         rows.insert(4, ("context", f"guidance {predicted.context_guidance_scale:g}, noise {predicted.context_noise}"))
         rows.insert(5, ("futures", str(len(generation.outputs))))

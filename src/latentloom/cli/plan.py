@@ -1,5 +1,6 @@
 """``latentloom plan``: what a generation will need, without making it."""
 
+import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,7 +16,11 @@ Model = Annotated[str, typer.Argument(help="A model folder, or the name of an em
 
 
 @takes(GenerationOptions)
-def plan(stack: Model, options: GenerationOptions) -> None:
+def plan(
+    stack: Model,
+    options: GenerationOptions,
+    as_json: Annotated[bool, typer.Option("--json", help="For programs: bytes and seconds.")] = False,
+) -> None:
     """Say how much memory, time and disk `generate` needs with these options, stage by stage.
 
     Networks are run once on shapes alone, and once on few frames for the time."""
@@ -32,6 +37,9 @@ def plan(stack: Model, options: GenerationOptions) -> None:
     outputs = [Path(f"{number}.mp4") for number in range(options.rollouts)]
     opened = open_stack(folder, options.dtype, compute_device())
     generation = Generation.of(opened, options.asked(""), outputs)
+    if as_json:
+        print(json.dumps(plan_of(generation).to_dict()))
+        return
     request = generation.request
     print(f"{request.num_frames} frames of {request.clip.height}x{request.clip.width}, {request.fps:g} a second")
     print_stages(plan_of(generation))

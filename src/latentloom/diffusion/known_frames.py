@@ -1,9 +1,11 @@
 """Frames of a clip that are known while the others are sampled: context of a rollout, ends of an interpolation.
 
-The layers are told of them by the context (``masks``, ``augmentation``). Here they are kept: the network sees them
-exactly as noisy as the rest, as in training, and in the result they are what was given, bit for bit.
+The layers are told of them by the context (``masks``, ``augmentation``). Here they are kept: in the input they are as
+noisy as the rest, as in training, whatever was made of them before, and in the result they are what was given, bit for
+bit. (Layers that show given frames in the input put them there clean; ``ContextSpec.own_step``.)
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from latentloom.conditions import Conditions
+from latentloom.diffusion.guidance import Network
 from latentloom.diffusion.masks import masked_context
 from latentloom.diffusion.objective import add_noise
 from latentloom.diffusion.sampler import Predict
@@ -39,11 +43,35 @@ class KnownFrames:
         Raises:
             ValueError: a scheduler that states no variance-preserving noise schedule.
         """
-        schedule = NoiseSchedule.from_scheduler(scheduler)
+        noisy = self._under(noise, scheduler)
 
         def shown(latents: Tensor, timestep: Tensor, /) -> Tensor:
-            steps = torch.as_tensor(timestep, device=latents.device).round().long().reshape(-1).expand(len(latents))
-            noisy = add_noise(self.latents, noise, steps, schedule)
-            return predict(torch.where(self.mask.bool(), noisy, latents), timestep)
+            return predict(torch.where(self.mask.bool(), noisy(timestep), latents), timestep)
 
         return shown
+
+    def keeping_where_told(self, network: Network, noise: Float[Tensor, "b t c h w"], scheduler: Any) -> Network:
+        """``keeping`` for a network under guidance: conditions without context know nothing of these frames.
+
+        Raises:
+            ValueError: as ``keeping``.
+        """
+        noisy = self._under(noise, scheduler)
+
+        def shown(latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
+            if conditions.context is not None:
+                frames = noisy(timestep).repeat(len(latents) // len(noise), 1, 1, 1, 1)
+                latents = torch.where(conditions.context[:, :, -1:].bool(), frames, latents)
+            return network(latents, timestep, conditions)
+
+        return shown
+
+    def _under(self, noise: Tensor, scheduler: Any) -> Callable[[Tensor], Tensor]:
+        """The known frames under ``noise`` at a step."""
+        schedule = NoiseSchedule.from_scheduler(scheduler)
+
+        def noisy(timestep: Tensor) -> Tensor:
+            steps = torch.as_tensor(timestep, device=noise.device).round().long().reshape(-1).expand(len(noise))
+            return add_noise(self.latents, noise, steps, schedule)
+
+        return noisy

@@ -4,6 +4,7 @@ Independent images of one prompt change far too much, a frozen clip not at all; 
 generated clips lie between the two (issue of the first experiments: 2 without layers, 0.8 to 1.25 with them).
 """
 
+from collections.abc import Collection
 from itertools import pairwise
 
 from jaxtyping import UInt8
@@ -40,3 +41,20 @@ def frame_difference_ratio(fake: UInt8[Tensor, "n t h w 3"], real: UInt8[Tensor,
     if theirs == 0:
         raise ValueError("nothing moves in the real clips, a ratio to them says nothing; give clips that move")
     return ours / theirs
+
+
+def join_ratio(frames: UInt8[Tensor, "t h w 3"], joins: Collection[int]) -> float:
+    """Mean change into the frames ``joins`` over that into all others: 1 where windows meet without a jump.
+
+    Args:
+        joins: frames that were made apart from the one before them, counted from 0.
+
+    Raises:
+        ValueError: no join, or nothing else, within the video.
+    """
+    changes = {k: frame_difference(frames[k - 1 : k + 1]) for k in range(1, len(frames))}
+    at = [change for k, change in changes.items() if k in set(joins)]
+    elsewhere = [change for k, change in changes.items() if k not in set(joins)]
+    if not at or not elsewhere:
+        raise ValueError(f"{len(at)} joins in a video of {len(frames)} frames: expected some, and frames between them")
+    return (sum(at) / len(at)) / (sum(elsewhere) / len(elsewhere))

@@ -13,6 +13,9 @@ from latentloom.stages.request import ClipRequest, UpsamplingRequest
 from latentloom.stages.sampling import size_factor
 from latentloom.stages.steering import steering_of
 
+FAMILIAR = 1.6
+"""Up to this ratio a frame rate is like another: layers meet footage at rates around their own (`clip_windows`)."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
@@ -75,6 +78,18 @@ def checked_cascade(stack: Stack, asked: Asked) -> CascadeRequest:
             raise ValueError(f"the prediction layers of {info.name} take no steering; train others with labels")
         request = replace(request, numbers={"steering": steering_of(asked.steer, keyframe_fps, keyframes)})
     return request
+
+
+def unfamiliar_rate(stack: Stack, request: CascadeRequest) -> str | None:
+    """What to say of key frames at another rate than their layers have seen; None where there is nothing to say."""
+    seen = {stack.info.fps} if stack.keyframe_set == "keyframes" else set[float]()
+    if "prediction" in stack.info.stages:
+        seen |= set(stack.info.stages["prediction"].fps)
+    fps = request.clip.fps
+    if fps is None or not seen or any(1 / FAMILIAR < fps / rate < FAMILIAR for rate in seen):
+        return None
+    rates = " or ".join(f"{rate:g}" for rate in sorted(seen))
+    return f"key frames come at {fps:g} a second, their layers were trained at {rates}: expect less of them"
 
 
 def _num_frames(asked: Asked, fps: float, usual: int) -> int:

@@ -114,12 +114,12 @@ class Showcase:
             for future, (name, steering) in enumerate(wheel.items()):
                 advance(future, len(wheel), name)
                 numbers = None if steering is None else {"steering": [steering] * window.num_frames}
-                seed = seed_of(self.seed, FUTURE, future)
+                seed = seed_of(self.seed, FUTURE, 0 if steered else future)  # steered: nothing else differs
                 pieces = roll_out(stack, window, start, window.num_frames, seed=seed, numbers=numbers)
                 latents = torch.cat([piece.to(stack.device) for piece in pieces], 1)
                 rows.append(latents[:, :: max(1, window.num_frames // COLUMNS)][:, :COLUMNS])
             advance(len(wheel), len(wheel))
-        how = f"steered {', '.join(wheel)}" if steered else "three seeds"
+        how = f"steered {', '.join(wheel)}, one seed" if steered else "three seeds"
         frames = self._decoded(torch.cat(rows, 1))
         title, text = "Three futures of one start frame", f"Row by row: {how}."
         return self._sheet("futures.png", title, text, frames, columns=rows[0].shape[1])

@@ -33,12 +33,14 @@ class CascadeStage:
         layers: the set of temporal layers.
         window: one of the clips; the last one may be shorter.
         num_windows: how many there are.
+        joins: frames of the finished video where a window but the first begins to add its own.
     """
 
     name: str
     layers: str
     window: ClipRequest
     num_windows: int
+    joins: Sequence[int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,26 +95,23 @@ class CascadeRequest:
 
     def stages(self, *, from_frame: bool) -> list[CascadeStage]:
         """What is made, in order; ``from_frame`` says that the first frame is given."""
-        needed, later = self.num_frames, list[CascadeStage]()
+        later, needed = list[CascadeStage](), self.num_frames
         for level, rate in enumerate(reversed(self.rates)):  # backward: what the last pass does not need is not made
             window = self.interpolating(rate)
-            count = -(-(needed - 1) // (window.num_frames - 1))
-            there = num_keyframes(self.num_frames, level + 1)
-            needed = min(there, count * (window.num_frames - 1) // FACTOR + 1)
-            stage = CascadeStage(
-                name=interpolation_name(rate), layers="interpolation", window=window, num_windows=count
-            )
-            later.insert(0, stage)
-        made, predicted = 1 if from_frame else self.first.num_frames, 0
+            new, spread = window.num_frames - 1, FACTOR**level
+            count = -(-(needed - 1) // new)
+            needed = min(num_keyframes(self.num_frames, level + 1), count * new // FACTOR + 1)
+            joins = range(new * spread + 1, self.num_frames, new * spread)
+            later.insert(0, _stage(interpolation_name(rate), "interpolation", window, count, joins))
+        made, begins = 1 if from_frame else self.first.num_frames, list[int]()
         while made < needed:
+            begins.append(made * FACTOR**self.passes)
             made += self.predicted.num_frames - min(made, self.overlap)
-            predicted += 1
-        if predicted:
-            stage = CascadeStage(name="prediction", layers="prediction", window=self.predicted, num_windows=predicted)
-            later.insert(0, stage)
-        if not from_frame:
-            later.insert(0, CascadeStage(name="keyframes", layers="keyframes", window=self.first, num_windows=1))
-        return later
+        if begins:
+            joins = begins[1:] if from_frame else begins
+            later.insert(0, _stage("prediction", "prediction", self.predicted, len(begins), joins))
+        first = [] if from_frame else [_stage("keyframes", "keyframes", self.first, 1, ())]
+        return [*first, *later]
 
     @property
     def first(self) -> ClipRequest:
@@ -133,6 +132,10 @@ class CascadeRequest:
     def fps(self) -> float | None:
         """Its frames per second."""
         return None if self.clip.fps is None else self.clip.fps * FACTOR**self.passes
+
+
+def _stage(name: str, layers: str, window: ClipRequest, num_windows: int, joins: Sequence[int]) -> CascadeStage:
+    return CascadeStage(name=name, layers=layers, window=window, num_windows=num_windows, joins=joins)
 
 
 def num_keyframes(num_frames: int, passes: int) -> int:

@@ -29,30 +29,37 @@ def predict_frames(
     request: ClipRequest,
     given: Float[Tensor, "1 s c h w"],
     *,
+    at: Sequence[int] | None = None,
     numbers: Numbers | None = None,
     generator: torch.Generator | None = None,
     callback_on_step_end: StepCallback | None = None,
 ) -> Float[Tensor, "1 t c h w"]:
-    """Latents of the request's clip, whose first frames are ``given``, bit for bit.
+    """Latents of the request's clip, of which some frames are ``given`` and come back bit for bit.
 
     Args:
         request: the whole clip; ``num_frames`` counts the given ones. Below a ``strength`` of 1 the new frames begin as
-            the last given one under noise, instead of as noise.
-        given: latents of the first S frames, 1 <= S < ``num_frames`` (paper: 1 or 2).
+            the given ones next to them under noise, instead of as noise.
+        given: latents of S frames, 1 <= S < ``num_frames`` (paper: 1 or 2).
+        at: which frames of the clip they are, counted from 0: ``(0, num_frames - 1)`` pins both ends. None: the first
+            ones, which is what prediction layers are trained on.
         numbers: ego motion, one value per frame of the clip; a future can be steered by it.
 
     Raises:
-        ValueError: nothing or everything is given, numbers that do not fit, or a model without prediction layers.
+        ValueError: nothing or everything is given, places that do not fit, numbers that do not, or a model without
+            prediction layers.
     """
     count = given.shape[1]
+    places = range(count) if at is None else list(at)
+    if len(set(places)) != count:
+        raise ValueError(f"{count} frames are given for the places {list(places)}: expected one place for each")
     if not 1 <= count < request.num_frames:
         raise ValueError(
             f"{count} frames are given for a clip of {request.num_frames}: expected at least 1, and fewer than the clip"
         )
-    unknown = given.new_zeros(1, request.num_frames - count, *given.shape[2:])
-    known = KnownFrames(
-        latents=torch.cat([given, unknown], 1), mask=pinned_frames_mask(range(count), request.num_frames)
-    )
+    mask = pinned_frames_mask(places, request.num_frames)  # refuses places outside the clip
+    latents = given.new_zeros(1, request.num_frames, *given.shape[2:])
+    latents[:, list(places)] = given
+    known = KnownFrames(latents=latents, mask=mask)
     told = _checked(numbers or {}, request.num_frames)
     return sample_aligned(
         model,

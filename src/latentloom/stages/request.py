@@ -35,7 +35,8 @@ class ClipRequest:
         guidance_scale: 0 to 100; 1 is the conditional model, 0 the unconditional one.
         temporal_strength: 0 (independent images) to 1 (the alphas as learnt).
         fps: frames per second to show, above 0 to 240; None where the layers do not know it.
-        context_guidance_scale: 0 to 100, of the given frames; 1 is the conditional model, 0 ignores them.
+        context_guidance_scale: 0 to 100, of the given frames; 1 is the conditional model. With 0, and 0 for
+            ``guidance_scale``, the other frames know nothing of them.
         context_noise: diffusion step of the noise on the given frames, 0 (clean) to 999.
         strength: the last share of the denoising walk, above 0 to 1, where a stage has something to begin from.
         attention_distance: frames further apart do not attend to each other, 1 to 1024; None lets all (paper: layers
@@ -71,7 +72,7 @@ class ClipRequest:
             check_count(name, getattr(self, name), most)
         check_number("guidance_scale", self.guidance_scale, 0.0, MAX_GUIDANCE)
         check_number("context_guidance_scale", self.context_guidance_scale, 0.0, MAX_GUIDANCE)
-        check_number("context_noise", self.context_noise, 0, MAX_CONTEXT_NOISE)
+        check_count("context_noise", self.context_noise, MAX_CONTEXT_NOISE, least=0)
         check_number("temporal_strength", self.temporal_strength, 0.0, 1.0)
         check_number("strength", self.strength, 1e-3, 1.0)
         if self.attention_distance is not None:
@@ -125,9 +126,9 @@ class UpsamplingRequest:
 
     def __post_init__(self) -> None:
         check_count("num_inference_steps", self.num_inference_steps, MAX_STEPS)
-        check_number("noise_level", self.noise_level, 0, 999)
+        check_count("noise_level", self.noise_level, 999, least=0)
         check_count("portion", self.portion, 1024)
-        check_number("overlap", self.overlap, 0, self.portion - 1)
+        check_count("overlap", self.overlap, self.portion - 1, least=0)
         for side in self.tile or ():
             check_count("tile", side, 1 << 16)
 
@@ -140,14 +141,14 @@ def check_prompt(name: str, prompt: Any) -> None:
         raise ValueError(f"{name} has {len(prompt)} characters, at most {MAX_PROMPT_CHARACTERS} are read; shorten it")
 
 
-def check_count(name: str, value: Any, most: int) -> None:
-    """Raise ``ValueError`` unless ``value`` is an integer in 1..``most``."""
+def check_count(name: str, value: Any, most: int, *, least: int = 1) -> None:
+    """Raise ``ValueError`` unless ``value`` is an integer in ``least``..``most``."""
     try:
-        valid = not isinstance(value, bool) and 1 <= operator.index(value) <= most
+        valid = not isinstance(value, bool) and least <= operator.index(value) <= most
     except TypeError:
         valid = False
     if not valid:
-        raise ValueError(f"{name} is {_shown(value)}, expected a whole number from 1 to {most}")
+        raise ValueError(f"{name} is {_shown(value)}, expected a whole number from {least} to {most}")
 
 
 def check_number(name: str, value: Any, least: float, most: float) -> None:

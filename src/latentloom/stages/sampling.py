@@ -106,9 +106,9 @@ def sample_clip(
     if known is not None and known.latents.shape != shape:
         raise ValueError(f"the known frames are {tuple(known.latents.shape)}, this request needs {shape} (1 t c h w)")
     noise = noise.to(device, model.unet.dtype)
-    predict = guided(network, *_chain(model, request, known, scene, dict(numbers or {}), generator))
     if known is not None:
-        predict = known.keeping(predict, noise, model.scheduler)
+        network = known.keeping_where_told(network, noise, model.scheduler)
+    predict = guided(network, *_chain(model, request, known, scene, dict(numbers or {}), generator))
     latents = denoise(
         predict,
         noise,
