@@ -7,11 +7,13 @@ is cut from held-out clips; every fourth frame is given as latents, the three be
 on those alone, against the real frames seen through the autoencoder (``made``, ``blended``: neighbours mixed linearly,
 pixels of the same decoded key frames) and against the real frames themselves. ``steady`` are the `world` clips whose
 speed and steering hardly change: there blending has its best case, too. ``other rate`` is the same with the label of
-the other pass. Sheets: real, made, blended, row by row.
+the other pass. Sampled as the stack says, and with what ``--strength``, ``--steps`` and ``--noise`` try beside it.
+Sheets: real, made, blended, row by row.
 """
 
 import argparse
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -28,7 +30,6 @@ from latentloom.stack import Stack
 from latentloom.stages.interpolation import FACTOR, interpolate_frames
 
 GROUPS = {"world": "fine", "simulator": "lake", "highway": "highway"}
-STEPS = 16
 STEADY = 0.05  # of speed (relative) and steering, at most
 
 
@@ -55,15 +56,16 @@ def between(made: Tensor, truth: Tensor) -> float:
 
 
 def judged(
-    stack: Stack, dataset: Dataset, window: Window, rate: int, seed: int, strengths: list[float]
+    stack: Stack, dataset: Dataset, window: Window, rate: int, seed: int, tried: list[tuple[str, float]]
 ) -> tuple[dict[str, float], Tensor]:
     real = dataset.frames(dataset.records[window.record], window.indices)
     autoencoder = stack.autoencoder
     latents = autoencoder.encode(from_pixels(real)[None].to(stack.dtype))
-    plain = {"num_frames": len(real), "fps": window.fps, "guidance_scale": 1.0, "num_inference_steps": STEPS}
+    plain = stack.info.request(window.caption, fps=window.fps, guidance_scale=1.0)
+    plain = replace(stack.info.stages["interpolation"].window(plain), context_guidance_scale=1.0)
 
-    def interpolated(rate: int, strength: float = 1.0) -> Tensor:
-        request = stack.info.request(window.caption, **plain, strength=strength)
+    def interpolated(rate: int, **changes: float) -> Tensor:
+        request = replace(plain, **changes)
         pieces = interpolate_frames(stack, request, [latents[:, ::FACTOR]], rate=rate, seed=seed)
         return to_pixels(autoencoder.decode(torch.cat(list(pieces), 1).to(stack.dtype))[0])
 
@@ -76,7 +78,7 @@ def judged(
         "made, real": between(made, real),
         "blended, real": between(mixed, real),
         "rates differ": (made.float() - other.float()).abs().mean().item(),
-        **{f"strength {x:g}": between(interpolated(rate, x), seen) for x in strengths},
+        **{f"{name} {x:g}": between(interpolated(rate, **{name: x}), seen) for name, x in tried},
     }
     return figures, torch.stack([real, made, mixed])[:, : 2 * FACTOR + 1]
 
@@ -87,12 +89,16 @@ def main() -> None:
     parser.add_argument("dataset", type=Path)
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--clips", type=int, default=6, help="of each group and rate")
-    parser.add_argument("--strength", type=float, nargs="*", default=[], help="tried beside 1 (`ClipRequest.strength`)")
+    parser.add_argument("--strength", type=float, nargs="*", default=[], help="tried beside the stack's own")
+    parser.add_argument("--steps", type=int, nargs="*", default=[], help="likewise")
+    parser.add_argument("--noise", type=int, nargs="*", default=[], help="on given frames, likewise")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True, exist_ok=True)
     dataset = Dataset.load(arguments.dataset)
     stack = Stack.load(arguments.stack, dtype=preferred_dtype())
     stage = stack.info.stages["interpolation"]
+    tried = [("strength", x) for x in arguments.strength] + [("num_inference_steps", x) for x in arguments.steps]
+    tried += [("context_noise", x) for x in arguments.noise]
     all_figures: dict[str, dict[str, float]] = {}
     for rate, fps in enumerate(stage.fps):
         windows = clip_windows(dataset, stage.num_frames, fps, split="val")
@@ -107,9 +113,7 @@ def main() -> None:
                 some = [members[(2 * i + 1) * len(members) // (2 * count)] for i in range(count)]
                 if not some:
                     continue
-                results = [
-                    judged(stack, dataset, window, rate, seed, arguments.strength) for seed, window in enumerate(some)
-                ]
+                results = [judged(stack, dataset, window, rate, seed, tried) for seed, window in enumerate(some)]
                 means = {key: sum(result[0][key] for result in results) / len(results) for key in results[0][0]}
                 key = f"{name}, rate {rate}, {some[0].fps:.1f} fps"
                 all_figures[key] = means

@@ -3,7 +3,8 @@
     python runs/drive_small/judge_rollouts.py STACK work/clips -o work/judged_rollouts
 
 Expected: figures.json and sheets in about forty minutes of two cores, no GPU. Rollouts begin on held-out frames. Each
-setting changes one thing of the stack's own: frames given to a window (S), noise on them, their guidance. Drift is the
+setting changes one thing of the stack's own: frames given to a window (S), noise on them, their guidance, the share of
+the denoising walk (`strength`). Drift is the
 slope of brightness, saturation and sharpness (0 to 255) per 100 frames, ``first/last`` compares sharpness and the mean
 frame difference of the first and the last 16 frames; joins are the frame differences where windows meet over those
 elsewhere. Steering: the mean sideways shift (pixels a frame, estimated flow in the band around the horizon; to the
@@ -26,7 +27,7 @@ from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
 from latentloom.evaluation.consistency import estimated_flow
 from latentloom.evaluation.drift import drift, properties
-from latentloom.evaluation.motion import frame_difference
+from latentloom.evaluation.motion import frame_difference, join_ratio
 from latentloom.precision import preferred_dtype
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.stack import Stack
@@ -43,14 +44,7 @@ class Judge:
 
     def __init__(self, stack: Stack, dataset: Dataset, steps: int) -> None:
         self.stack, self.dataset, self.steps = stack, dataset, steps
-        stage = stack.info.stages["prediction"]
-        self.window = stack.info.request(
-            "",
-            num_frames=stage.num_frames,
-            num_inference_steps=steps,
-            context_noise=stage.context_noise,
-            context_guidance_scale=stage.context_guidance_scale,
-        )
+        self.window = stack.info.stages["prediction"].window(stack.info.request("", num_inference_steps=steps))
 
     def start(self, name: str) -> tuple[str, Tensor]:
         windows = clip_windows(self.dataset, 16, self.stack.info.fps, split="val")
@@ -71,18 +65,14 @@ class Judge:
 
 def long_figures(frames: Tensor, window: int, overlap: int) -> dict[str, float]:
     wander, values = drift(frames), properties(frames)
-    changes = [frame_difference(frames[k : k + 2]) for k in range(len(frames) - 1)]
-    joins = set(range(window - 1, len(changes), window - overlap))
-    at = [changes[k] for k in joins]
-    elsewhere = [change for k, change in enumerate(changes) if k not in joins]
     return {
         "brightness per 100": wander.brightness,
         "saturation per 100": wander.saturation,
         "sharpness per 100": wander.sharpness,
         "sharpness, last/first 16": (values[2, -16:].mean() / values[2, :16].mean()).item(),
         "brightness, last - first 16": (values[0, -16:].mean() - values[0, :16].mean()).item(),
-        "frame difference, last/first 16": sum(changes[-16:]) / max(1e-9, sum(changes[:16])),
-        "joins over elsewhere": (sum(at) / len(at)) / (sum(elsewhere) / len(elsewhere)),
+        "frame difference, last/first 16": frame_difference(frames[-16:]) / frame_difference(frames[:16]),
+        "joins over elsewhere": join_ratio(frames, range(window, len(frames), window - overlap)),
     }
 
 
@@ -114,6 +104,7 @@ def settings(quick: bool) -> dict[str, dict[str, Any]]:
     if not quick:
         changes |= {"S = 1": {"overlap": 1}}
         changes |= {f"noise {level}": {"context_noise": level} for level in (0, 50, 150)}
+        changes |= {f"strength {share:g}": {"strength": share} for share in (1.0, 0.8, 0.6)}
         changes |= {f"guidance {scale:g}": {"context_guidance_scale": scale} for scale in (1.0, 1.5, 2.0, 3.0)}
     return changes
 

@@ -2,12 +2,15 @@
 
     python runs/drive_small/pack.py work/temporal/stack work/prediction/stack work/interpolation/stack ... -o FOLDER
 
-The first stack gives its image model and key frames, each further one what it has beyond those before it. What is
-asked of the prediction layers by default (``--context-noise``, ``--context-guidance``) comes from the sweeps of
-judge_rollouts.py. Expected: at most 48 MB in seconds; FOLDER is src/latentloom/assets/drive_small.
+The first stack gives its image model and key frames, each further one what it has beyond those before it. With
+prediction layers the key frames are theirs (S = 0), and those trained for key frames alone stay out: 6 MB less. What is
+asked of prediction and interpolation by default (``--prediction context_noise=50 strength=0.7``) comes from
+judge_rollouts.py and judge_interpolation.py. Expected: at most 48 MB in seconds; FOLDER is
+src/latentloom/assets/drive_small.
 """
 
 import argparse
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +23,7 @@ from latentloom.stack_folder import DECODER, SCENE_ENCODER, UPSAMPLER, UPSAMPLER
 
 CARD = Path(__file__).with_name("MODEL_CARD.md")
 NOTE = "Driving video from text, boxes or a picture; see README.md for what it saw and what it cannot do."
+STAGES = ("prediction", "interpolation")
 MOST = 48e6
 
 
@@ -48,15 +52,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("stacks", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--context-noise", type=int, default=0)
-    parser.add_argument("--context-guidance", type=float, default=1.0)
+    for stage in STAGES:
+        parser.add_argument(f"--{stage}", nargs="*", default=[], metavar="NAME=VALUE", help="fields of StageInfo")
     arguments = parser.parse_args()
     whole = collected([Stack.load(folder) for folder in arguments.stacks])
     stages = dict(whole.info.stages)
-    if "prediction" in stages:
-        asked = {"context_noise": arguments.context_noise, "context_guidance_scale": arguments.context_guidance}
-        stages["prediction"] = replace(stages["prediction"], **asked)
+    for stage in STAGES:
+        asked = dict(word.split("=") for word in getattr(arguments, stage))
+        if asked:
+            stages[stage] = replace(stages[stage], **{name: json.loads(value) for name, value in asked.items()})
     info = replace(whole.info, name="drive-small", note=NOTE, stages=stages)
+    if "temporal/prediction" in whole.members:
+        whole = whole.without("temporal/keyframes")
     whole.replace(info).save(arguments.output, dtype=torch.float16, card=CARD.read_text(encoding="utf-8"))
     size = sum(path.stat().st_size for path in arguments.output.rglob("*") if path.is_file())
     print(f"{arguments.output}: {size / 1e6:.1f} MB")

@@ -36,6 +36,7 @@ IMAGES = {
     "real_garage": 0.02,
     "world": 0.30,
 }
+DEFAULTS = ("--prediction", "context_noise=0", "--interpolation", "context_noise=0", "num_inference_steps=4")
 FINE = {"fine": 0.45, "highway": 0.20}
 LARGE = {"highway": 0.40, "night": 0.10}
 LARGE_STILLS = {**LARGE, "stills": 0.15}
@@ -79,7 +80,7 @@ def run(*command: str | Path) -> None:
 
 
 def prepare(shared: Path, work: Path, size: Size) -> None:
-    """The four datasets: footage, its clips at one rate, faster clips, larger frames, and frames with known scenes."""
+    """The five datasets: footage, its clips at one rate, faster clips, larger frames, and frames with known scenes."""
     python("footage.py", shared, "-o", work / "footage")
     world(work / "footage", "world", size.scenes, 40, 7.0, 1000)
     python("thin.py", work / "footage", "-o", work / "clips", "--fps", "6.5")
@@ -111,12 +112,13 @@ def main() -> None:
     train("interpolation", size, FINE, work / "fine", *base, work / "interpolation")
     train("boxes", size, {}, work / "scenes", *base, work / "scenes_run")
     train("decoder", size, CLIPS, work / "clips", *base, work / "decoder")
+    train("decoder", size, CLIPS, work / "clips", *base, work / "decoder_frame", "--discriminator", "frame")
     train("upsampler", size, LARGE_STILLS, work / "large", *base, work / "upsampler")
     upsampler = ("--temporal", "--stack", work / "upsampler" / "stack", "-o", work / "upsampler_temporal")
     train("upsampler", size, LARGE, work / "large", *upsampler)
     if not (work / "drive_small").exists():
         runs = ("temporal", "prediction", "interpolation", "scenes_run", "decoder", "upsampler_temporal")
-        python("pack.py", *(work / name / "stack" for name in runs), "-o", work / "drive_small")
+        python("pack.py", *(work / name / "stack" for name in runs), "-o", work / "drive_small", *DEFAULTS)
 
 
 if __name__ == "__main__":

@@ -35,11 +35,6 @@ class Conditions:
         """The same under another text, in both attentions."""
         return replace(self, text=text, temporal_text=None)
 
-    def without(self, *names: str) -> "Conditions":
-        """The same without these numbers; ``"context"`` takes the given frames away."""
-        context = None if "context" in names else self.context
-        return replace(self, context=context, numbers={n: x for n, x in self.numbers.items() if n not in names})
-
 
 def concatenate(parts: Sequence[Conditions]) -> Conditions:
     """The conditions of several batches as one; what only some of them hold is absent (zero, NaN) for the others."""

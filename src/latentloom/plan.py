@@ -28,10 +28,10 @@ from latentloom.diffusion.sampler import num_evaluations
 from latentloom.diffusion.schedule import noise_scheduler
 from latentloom.generation.files import DECODED_AT_ONCE
 from latentloom.generation.videos import Generation
-from latentloom.scenes import SceneBatch, SceneTensors
+from latentloom.scenes import SceneTensors
 from latentloom.stages.cascade import CascadeStage
 from latentloom.stages.sampling import latent_shape
-from latentloom.stages.upsampling import aligned_tile
+from latentloom.stages.upsampling import rounded_tile
 
 PROBE_OPERATIONS = 1e11  # of the real call that time is taken from: a second or less on two cores
 LOOKAHEAD = 60  # frames that the video encoder holds
@@ -204,7 +204,7 @@ def _start_frame(generation: Generation) -> _Work:
             stack.unet(noise[:, 0], times, encoder_hidden_states=conditions.text)
             return
         encoder, layers = video
-        tokens = encoder(SceneBatch.of(SceneTensors.of(), stack.device)).expand(branches, -1, -1)
+        tokens = encoder(SceneTensors.of().batch(stack.device)).expand(branches, -1, -1)
         aligned = attach(stack.unet, layers)
         try:
             aligned.predict(noise, times, Conditions(text=conditions.text, temporal_text=tokens))
@@ -269,7 +269,9 @@ def _decoding(generation: Generation) -> _Work:
         calls=len(generation.outputs) * -(-num_frames // at_once),
         frames=at_once,
         call=call,
-        most=min(num_frames, at_once + stack.autoencoder.reach),  # the last call gives out what layers held back
+        most=min(
+            num_frames, at_once + stack.autoencoder.receptive_radius
+        ),  # the last call gives out what layers held back
     )
 
 
@@ -280,9 +282,9 @@ def _upsampling(generation: Generation) -> _Work:
     factor, frames = upsampler.factor, min(request.portion, generation.request.num_frames)
     seen, tiles = (clip.height, clip.width), 1
     if request.tile is not None:
-        tile = aligned_tile(request.tile, upsampler.alignment)
+        tile = rounded_tile(request.tile, upsampler.size_multiple)
         tiles = -(-clip.height // tile[0]) * -(-clip.width // tile[1])
-        seen = tuple(min(whole, side + 2 * upsampler.reach) for whole, side in zip(seen, tile, strict=True))
+        seen = tuple(min(whole, side + 2 * upsampler.receptive_radius) for whole, side in zip(seen, tile, strict=True))
     like = {"device": upsampler.device, "dtype": upsampler.dtype}
 
     def call(frames: int) -> None:

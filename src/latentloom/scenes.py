@@ -23,7 +23,7 @@ EMPTY, UNTOLD = -1, -2
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SceneTensors:
-    """``MAX_BOXES`` slots, the largest boxes first, and the numbers of ``NUMBERS``.
+    """One scene or a batch of them: ``MAX_BOXES`` slots, the largest boxes first, and the numbers of ``NUMBERS``.
 
     Attributes:
         corners: x0, y0, x1, y1 in fractions.
@@ -31,9 +31,9 @@ class SceneTensors:
         numbers: in the order of ``NUMBERS``; NaN where not told.
     """
 
-    corners: Float[Tensor, "n 4"]
-    labels: Int64[Tensor, " n"]
-    numbers: Float[Tensor, " k"]
+    corners: Float[Tensor, "*b n 4"]
+    labels: Int64[Tensor, "*b n"]
+    numbers: Float[Tensor, "*b k"]
 
     @classmethod
     def of(
@@ -52,31 +52,21 @@ class SceneTensors:
         numbers = torch.tensor([math.nan if value is None else float(value) for value in (night, vehicles)])
         return cls(corners=corners, labels=labels, numbers=numbers)
 
+    def batch(self, device: torch.device) -> "SceneTensors":
+        """One scene as a batch of one, on ``device``."""
+        corners, labels, numbers = (x[None].to(device) for x in (self.corners, self.labels, self.numbers))
+        return SceneTensors(corners=corners, labels=labels, numbers=numbers)
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SceneBatch:
-    """``SceneTensors`` of several pictures."""
-
-    corners: Float[Tensor, "b n 4"]
-    labels: Int64[Tensor, "b n"]
-    numbers: Float[Tensor, "b k"]
-
-    @classmethod
-    def of(cls, scene: SceneTensors, device: torch.device) -> "SceneBatch":
-        """One scene."""
-        corners, labels, numbers = (x[None].to(device) for x in (scene.corners, scene.labels, scene.numbers))
-        return cls(corners=corners, labels=labels, numbers=numbers)
-
-    def covered(self, rows: int, columns: int) -> Float[Tensor, "b rows columns"]:
+    def covered(self, rows: int, columns: int) -> Float[Tensor, "*b rows columns"]:
         """1 in the cells of a grid over each picture that a box touches, 0 elsewhere."""
-        left, top, right, bottom = (side[:, :, None] for side in self.corners.unbind(-1))  # b n 1
+        left, top, right, bottom = (side.unsqueeze(-1) for side in self.corners.unbind(-1))  # b n 1
         y, x = (torch.arange(n, device=self.corners.device) / n for n in (rows, columns))
         down = (y + 1 / rows > top) & (y < bottom)  # b n rows
         across = (x + 1 / columns > left) & (x < right)
         touched = down[..., :, None] & across[..., None, :] & (self.labels >= 0)[..., None, None]
-        return touched.any(1).float()
+        return touched.any(-3).float()
 
-    def untold(self) -> "SceneBatch":
-        """As many pictures of which nothing is told."""
+    def untold(self) -> "SceneTensors":
+        """As many scenes of which nothing is told."""
         labels, numbers = torch.full_like(self.labels, UNTOLD), torch.full_like(self.numbers, torch.nan)
-        return SceneBatch(corners=torch.zeros_like(self.corners), labels=labels, numbers=numbers)
+        return SceneTensors(corners=torch.zeros_like(self.corners), labels=labels, numbers=numbers)

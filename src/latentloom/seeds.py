@@ -3,7 +3,18 @@
 So a training or a generation that is killed goes on with the same bits, and windows may be made in any order.
 """
 
+from enum import IntEnum
+
 import torch
+
+
+class Stream(IntEnum):
+    """What draws: part of the seed of each stage, so that no two draw the same. Numbers stay: receipts rely on them."""
+
+    PREDICTION = 1
+    INTERPOLATION = 2
+    FUTURE = 3
+    UPSAMPLING = 4
 
 
 def seed_of(*parts: int) -> int:

@@ -119,7 +119,7 @@ def test_errors_count_only_where_they_are_counted_each_clip_by_its_own_share():
     prediction, truth = pair((2, 4, 3, 5, 6))
     counted = torch.ones(2, 4, 1, 1, 1)
     counted[0, :2] = 0
-    loss = diffusion_loss(prediction, truth, torch.tensor([0, 5]), schedule_of(ZERO), counted=counted)
+    loss = diffusion_loss(prediction, truth, torch.tensor([0, 5]), schedule_of(ZERO), loss_weight=counted)
     squares = (prediction - truth).square()
     expected = (squares[0, 2:].mean() + squares[1].mean()) / 2
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)

@@ -2,11 +2,11 @@ import torch
 
 from latentloom.layers.scene import PLACE
 from latentloom.models.scenes import SceneEncoder
-from latentloom.scenes import MAX_BOXES, NUMBERS, SceneBatch, SceneTensors
+from latentloom.scenes import MAX_BOXES, NUMBERS, SceneTensors
 
 
 def of_scene(encoder: SceneEncoder, scene: SceneTensors) -> torch.Tensor:
-    return encoder(SceneBatch.of(scene, encoder.device))[0]
+    return encoder(scene.batch(encoder.device))[0]
 
 
 def tokens(encoder: SceneEncoder, *rows: list[float]) -> torch.Tensor:
@@ -42,7 +42,7 @@ def test_what_is_told_of_light_and_traffic_has_a_token_each_and_what_is_not_told
         assert not torch.allclose(one[light], other[light], atol=1e-3) and torch.equal(one[traffic], other[traffic])
     for one, other in ((few, many), (few, nothing), (many, nothing)):
         assert not torch.allclose(one[traffic], other[traffic], atol=1e-3) and torch.equal(one[light], other[light])
-    untold = SceneBatch.of(SceneTensors.of([[0.1, 0.2, 0.3, 0.4, 0.0]], night=1.0, vehicles=3), encoder.device).untold()
+    untold = SceneTensors.of([[0.1, 0.2, 0.3, 0.4, 0.0]], night=1.0, vehicles=3).batch(encoder.device).untold()
     assert torch.equal(encoder(untold)[0], nothing)
     assert not torch.equal(of_scene(encoder, SceneTensors.of([]))[0], nothing[0]), "no box is not: no boxes told"
 
@@ -57,11 +57,11 @@ def test_boxes_a_pixel_apart_are_told_apart_and_far_ones_are_not_taken_for_each_
 
 
 def test_a_box_covers_the_cells_it_touches():
-    scenes = SceneBatch.of(SceneTensors.of([[0.3, 0.5, 0.55, 0.8, 0.0]]), torch.device("cpu"))
+    scenes = SceneTensors.of([[0.3, 0.5, 0.55, 0.8, 0.0]]).batch(torch.device("cpu"))
     expected = torch.zeros(1, 4, 8)
     expected[0, 2:4, 2:5] = 1
     assert torch.equal(scenes.covered(4, 8), expected)
-    assert not SceneBatch.of(SceneTensors.of([]), torch.device("cpu")).covered(4, 8).any()
+    assert not SceneTensors.of([]).batch(torch.device("cpu")).covered(4, 8).any()
     assert not scenes.untold().covered(4, 8).any()
 
 

@@ -5,7 +5,7 @@ from tests.small_networks import awake, small_upsampler
 from latentloom.align import TemporalLayers, attach
 from latentloom.layers.layer_set import LayerSet
 from latentloom.layers.norms import PositionGroupNorm
-from latentloom.models.upsampler import PixelUpsampler, from_cells, shrunk, to_cells
+from latentloom.models.upsampler import PixelUpsampler, downsampled, from_cells, to_cells
 
 
 @pytest.mark.parametrize("factor", [2, 4])
@@ -15,7 +15,7 @@ def test_cells_hold_the_large_frame_on_the_small_grid(factor):
     assert cells.shape == (2, 3, 3 * factor**2, 8 // factor, 16 // factor)
     assert torch.equal(from_cells(cells, factor), large)
     means = cells.unflatten(2, (3, factor**2)).mean(3)
-    torch.testing.assert_close(shrunk(large, factor), means)
+    torch.testing.assert_close(downsampled(large, factor), means)
 
 
 def test_a_local_norm_looks_at_channels_only():
@@ -32,7 +32,7 @@ def test_a_local_norm_looks_at_channels_only():
 @pytest.mark.parametrize(("widths", "layers"), [((8,), 1), ((8, 16), 1), ((8, 8, 16), 1), ((8, 8), 2)])
 def test_the_reach_is_how_far_the_network_looks_and_not_much_more(widths, layers):
     network = awake(PixelUpsampler(2, widths, layers, 2))
-    side = 2 * (network.reach // network.alignment * network.alignment) + 16 * network.alignment
+    side = 2 * (network.receptive_radius // network.size_multiple * network.size_multiple) + 16 * network.size_multiple
     cells, small = torch.randn(1, 1, 12, 8, side), torch.randn(1, 1, 3, 8, side)
     moved = cells.clone()
     moved[..., side // 2] += 3
@@ -40,7 +40,7 @@ def test_the_reach_is_how_far_the_network_looks_and_not_much_more(widths, layers
     changed = (answers[0] - answers[1]).abs().amax(dim=(0, 1, 2, 3)) > 1e-6
     places = changed.nonzero().flatten()
     seen = max(side // 2 - int(places.min()), int(places.max()) - side // 2)
-    assert 0.4 * network.reach < seen <= network.reach
+    assert 0.4 * network.receptive_radius < seen <= network.receptive_radius
 
 
 def test_frames_are_made_alone_without_layers_and_together_with_them():

@@ -57,11 +57,13 @@ def test_the_same_seed_gives_the_same_frames_and_another_seed_others(upsampler, 
 def test_tiles_equal_the_whole_frame(upsampler, layers, tile, temporal):
     video = attach(upsampler.unet, layers) if temporal else None
     predict = partial(upsampler.predict, video=video)
-    height, width = 4 * upsampler.reach // 2, 6 * upsampler.reach // 2
+    height, width = 4 * upsampler.receptive_radius // 2, 6 * upsampler.receptive_radius // 2
     cells, small = torch.randn(1, 3, 12, height, width), torch.randn(1, 3, 3, height, width)
     arguments = (cells, torch.tensor(400), small, torch.full((1,), 20.0))
     whole = predict(*arguments)
-    torch.testing.assert_close(tiled(predict, tile, upsampler.reach, 2)(*arguments), whole, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        tiled(predict, tile, upsampler.receptive_radius, 2)(*arguments), whole, atol=1e-4, rtol=1e-4
+    )
     clipped = tiled(predict, tile, 2, 2)(*arguments)
     assert not torch.allclose(clipped, whole, atol=1e-3), "a tile that sees less would show its seams"
     if video is not None:

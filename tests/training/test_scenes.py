@@ -80,12 +80,12 @@ def test_only_frames_whose_boxes_are_known_are_drawn(boxed: Dataset, dataset: Da
     assert len(items) == 24
     item = items[Draw(3, 0)]
     assert item["latents"].shape == (1, 4, 4, 8)
-    torch.testing.assert_close(item["corners"][0], torch.tensor([12 / 64, 0.25, 20 / 64, 0.5]))
-    assert item["labels"].tolist()[:2] == [0, -1] and item["numbers"].tolist() == [0.0, 1.0]
+    torch.testing.assert_close(item["scene"]["corners"][0], torch.tensor([12 / 64, 0.25, 20 / 64, 0.5]))
+    assert item["scene"]["labels"].tolist()[:2] == [0, -1] and item["scene"]["numbers"].tolist() == [0.0, 1.0]
     with pytest.raises(ValueError, match="has boxes"):
         SceneImages(dataset, cache, told)
     untold = SceneImages(boxed, cache, replace(told, caption_dropout=1.0, boxes_dropout=1.0))[Draw(3, 0)]
-    assert untold["caption"] == "" and set(untold["labels"].tolist()) == {UNTOLD}
+    assert untold["caption"] == "" and set(untold["scene"]["labels"].tolist()) == {UNTOLD}
 
 
 def test_a_start_frame_follows_its_boxes_and_without_them_is_the_image_models(

@@ -101,13 +101,11 @@ class Aligned(nn.Module):
             timestep: one for all clips, one per clip, or one per frame (``b t``).
             encoder_hidden_states: text for the spatial cross-attention, one per clip.
             temporal_hidden_states: text for the temporal cross-attention; by default the same (spec, section 9).
-            context: the given frames, ``c_S = (m_S z, m_S)`` (``diffusion.masks``), where the layers take them. They
-                also stand in the input as they are given, each at the step of its own noise, and a first guess from
-                them goes into the prediction, where the layers were made for it (``ContextSpec``).
+            context: the given frames, ``c_S = (m_S z, m_S)`` (``diffusion.masks``), where the layers take them.
             fps: frames per second of the clips, one for all or one per clip, where the layers embed it.
             numbers: further ones by name, one per clip or per frame, NaN where unknown (``LayerSet.numbers``).
-            attention_distance: frames further apart do not attend to each other; None lets all. For clips longer than
-                those of training (paper, Sec. 3.4: convolutional in time).
+            attention_distance: frames further apart do not attend to each other, in clips longer than those of training
+                (paper, Sec. 3.4: convolutional in time); None lets all.
             alpha: forces the mix of every layer, in [0, 1]; 1 is the image model, bit for bit. None: as learned.
             temporal_strength: ``alpha_eff = 1 - strength * (1 - alpha)``, in [0, 1].
             class_labels: one per clip (x4 upscaler: the noise level).
@@ -118,19 +116,15 @@ class Aligned(nn.Module):
         """
         batch, num_frames = sample.shape[:2]
         rates = {} if fps is None else {"fps": _per_clip(fps, batch, sample.device, "fps")}
+        text = encoder_hidden_states if temporal_hidden_states is None else temporal_hidden_states
+        numbers, shares = {**rates, **(numbers or {})}, {"alpha": alpha, "strength": temporal_strength}
         clip = self.layers.clip(
-            num_frames,
-            text=encoder_hidden_states if temporal_hidden_states is None else temporal_hidden_states,
-            context=context,
-            numbers={**rates, **(numbers or {})},
-            distance=attention_distance,
-            alpha=alpha,
-            strength=temporal_strength,
+            num_frames, text=text, context=context, numbers=numbers, distance=attention_distance, **shares
         )
         steps = _times(timestep, batch, num_frames, sample.device).unflatten(0, (batch, num_frames))
         given = None if clip.is_image else context
         if given is not None and self.layers.shows_given_frames:
-            sample, steps = _with_given(sample, steps, given, (numbers or {}).get("context_noise"))
+            sample, steps = _with_given(sample, steps, given, numbers.get("context_noise"))
         with self._bound(clip):
             frames = self.network(
                 fold_frames(sample),
@@ -141,8 +135,8 @@ class Aligned(nn.Module):
             ).sample
         prediction = unfold_frames(frames, num_frames)
         if given is not None and self.layers.guess is not None:
-            corrected = self.layers.guess(prediction, sample, given, steps)
-            prediction = corrected if temporal_strength == 1 else torch.lerp(prediction, corrected, temporal_strength)
+            guessed = self.layers.guess(prediction, sample, given, steps)
+            prediction = guessed if temporal_strength == 1 else torch.lerp(prediction, guessed, temporal_strength)
         return AlignedOutput(sample=prediction)
 
     def predict(

@@ -17,7 +17,7 @@ from latentloom.cli.training_options import TrainingOptions
 app = typer.Typer(help="Train one stage; the same command continues a killed run.", no_args_is_help=True)
 
 
-class Judge(StrEnum):
+class DiscriminatorKind(StrEnum):
     """What the decoder's layers are judged by."""
 
     VIDEO = "video"
@@ -155,7 +155,9 @@ def decoder(
     stack: Model,
     frames: Frames = None,
     fps: Fps = None,
-    discriminator: Annotated[Judge, typer.Option(help="3D convolutions, or an image discriminator.")] = Judge.VIDEO,
+    discriminator: Annotated[
+        DiscriminatorKind, typer.Option(help="3D convolutions, or an image discriminator.")
+    ] = DiscriminatorKind.VIDEO,
     adversarial_start: Annotated[
         int | None, typer.Option(help="The step it joins at.", show_default="the recipe's")
     ] = None,

@@ -112,14 +112,15 @@ def training_loss(
     *,
     prediction_type: PredictionType,
     config: ObjectiveConfig,
-    counted: Float[Tensor, "b *_"] | None = None,
+    loss_weight: Float[Tensor, "b *_"] | None = None,
 ) -> Float[Tensor, ""]:
     """One draw of the denoising objective (paper, Eq. 1): a time and noise per clip, and the error of ``predict``.
 
     Args:
         predict: ``(noisy, timesteps) -> prediction`` of the shape of ``clean``.
         clean: latents ``b c h w`` or ``b t c h w``; times and noise are drawn on the generator's device.
-        counted: 1 where errors count and 0 where not (the given frames), broadcasting over ``clean``; None: all.
+        loss_weight: of the errors, broadcasting over ``clean``: 0 where they do not count (the given frames); None: all
+            alike. Means are weighted: only ratios matter.
 
     Raises:
         ValueError: what ``sample_timesteps`` and ``diffusion_loss`` raise.
@@ -135,7 +136,7 @@ def training_loss(
         schedule,
         min_snr_gamma=config.min_snr_gamma,
         prediction_type=prediction_type,
-        counted=counted,
+        loss_weight=loss_weight,
     )
 
 
@@ -147,18 +148,18 @@ def diffusion_loss(
     *,
     min_snr_gamma: float | None = None,
     prediction_type: PredictionType = "v_prediction",
-    counted: Float[Tensor, "b *_"] | None = None,
+    loss_weight: Float[Tensor, "b *_"] | None = None,
 ) -> Float[Tensor, ""]:
-    """Mean squared error where it is ``counted``, optionally min-SNR weighted (paper, Eq. 1; Hang et al. 2023).
+    """Mean squared error under ``loss_weight``, optionally min-SNR weighted (paper, Eq. 1; Hang et al. 2023).
 
     Raises:
         ValueError: unknown prediction type, or ``min_snr_gamma`` not positive.
     """
     squares = (prediction.float() - target.float()).square()
-    if counted is None:
+    if loss_weight is None:
         errors = squares.flatten(1).mean(1)
     else:
-        errors = (squares * counted).flatten(1).mean(1) / counted.flatten(1).mean(1)
+        errors = (squares * loss_weight).flatten(1).mean(1) / loss_weight.flatten(1).mean(1)
     if min_snr_gamma is None:
         return errors.mean()
     weights = min_snr_weights(timesteps, schedule, min_snr_gamma, prediction_type)

@@ -21,10 +21,9 @@ from latentloom.generation.clips import sample
 from latentloom.generation.files import DECODED_AT_ONCE
 from latentloom.generation.progress import Show, show_nothing
 from latentloom.generation.videos import Generation, make_videos, scene_conditions, start_of
-from latentloom.seeds import seed_of
+from latentloom.seeds import Stream, seed_of
 from latentloom.stack import Stack
 from latentloom.stack_folder import SCENE_ENCODER, UPSAMPLER
-from latentloom.stages.cascade import FUTURE
 from latentloom.stages.decoding import decode_frames
 from latentloom.stages.interpolation import interpolated_count
 from latentloom.stages.prediction import roll_out
@@ -114,7 +113,7 @@ class Showcase:
             for future, (name, steering) in enumerate(wheel.items()):
                 advance(future, len(wheel), name)
                 numbers = None if steering is None else {"steering": [steering] * window.num_frames}
-                seed = seed_of(self.seed, FUTURE, 0 if steered else future)  # steered: nothing else differs
+                seed = seed_of(self.seed, Stream.FUTURE, 0 if steered else future)  # steered: nothing else differs
                 pieces = roll_out(stack, window, start, window.num_frames, seed=seed, numbers=numbers)
                 latents = torch.cat([piece.to(stack.device) for piece in pieces], 1)
                 rows.append(latents[:, :: max(1, window.num_frames // COLUMNS)][:, :COLUMNS])

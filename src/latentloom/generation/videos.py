@@ -25,11 +25,11 @@ from latentloom.generation.progress import Show, Windows, show_nothing
 from latentloom.models.untrusted import read_json
 from latentloom.precision import preferred_dtype
 from latentloom.receipt import environment
-from latentloom.seeds import seed_of
+from latentloom.seeds import Stream, seed_of
 from latentloom.shapes import from_pixels
 from latentloom.stack import Stack
 from latentloom.stack_folder import UPSAMPLER_LAYERS, StackFolder
-from latentloom.stages.cascade import FUTURE, CascadeRequest, CascadeStage, generate_latents
+from latentloom.stages.cascade import CascadeRequest, CascadeStage, generate_latents
 from latentloom.stages.journal import Journal, Remember, make_anew
 from latentloom.stages.request import UpsamplingRequest, seeded_generator
 from latentloom.stages.start_frame import SceneConditions, generate_start_frame
@@ -200,7 +200,7 @@ def _enlarging(
         stack.upsampler_layers,
         noise_scheduler(),
         request=upsampling,
-        seed=seed_of(seed, FUTURE, future),
+        seed=seed_of(seed, Stream.FUTURE, future),
         remember=remember,
     )
 

@@ -86,7 +86,7 @@ class VideoAutoencoder(nn.Module):
         return self.vae.config["latent_channels"]
 
     @property
-    def reach(self) -> int:
+    def receptive_radius(self) -> int:
         """Frames on each side that a decoded frame depends on."""
         layers = () if self.decoder_layers is None else self.decoder_layers.layers.values()
         return sum(getattr(layer, "halo", None) or 0 for layer in layers)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from latentloom.layers.position import NUMBER_WIDTH, NumberEmbedding
 from latentloom.layers.scene import PLACE
-from latentloom.scenes import NUMBERS, UNTOLD, SceneBatch
+from latentloom.scenes import NUMBERS, UNTOLD, SceneTensors
 
 _SCALES = {"night": 100.0, "vehicles": 10.0}
 """Bring each number to a range that the sinusoid of ``NumberEmbedding`` resolves."""
@@ -38,7 +38,7 @@ class SceneEncoder(ModelMixin, ConfigMixin):
         """Numbers per token, without those of its place."""
         return self.config["width"]
 
-    def forward(self, scenes: SceneBatch) -> Float[Tensor, "b m d_plus_5"]:
+    def forward(self, scenes: SceneTensors) -> Float[Tensor, "b m d_plus_5"]:
         """The tokens, slots first; at the end of each its place (``layers.scene.PLACE``)."""
         boxed = (scenes.labels >= 0).unsqueeze(-1)
         places = torch.cat([scenes.corners * boxed, boxed], -1)

@@ -57,17 +57,17 @@ class PixelUpsampler(ModelMixin, ConfigMixin):
         _use_local_norms(self.unet)
 
     @property
-    def alignment(self) -> int:
+    def size_multiple(self) -> int:
         """Small frames must have sides of a multiple of this many pixels."""
         return 2 ** (len(self.config["widths"]) - 1)
 
     @property
-    def reach(self) -> int:
-        """Small pixels on each side that a small pixel depends on in one evaluation, rounded up to ``alignment``."""
+    def receptive_radius(self) -> int:
+        """Small pixels on each side that one depends on in one evaluation, rounded up to ``size_multiple``."""
         levels, layers = len(self.config["widths"]), self.config["layers_per_block"]
         convolutions = 2 * layers + 2 * (layers + 1)  # of the resnets on the way down and up
-        reach = 2 + (convolutions + 2) * sum(2**level for level in range(levels)) + 2 * 2 ** (levels - 1)
-        return -(-reach // self.alignment) * self.alignment
+        radius = 2 + (convolutions + 2) * sum(2**level for level in range(levels)) + 2 * 2 ** (levels - 1)
+        return -(-radius // self.size_multiple) * self.size_multiple
 
     def predict(
         self,
@@ -98,7 +98,7 @@ def from_cells(cells: Float[Tensor, "b t c h w"], factor: int) -> Float[Tensor, 
     return unfold_frames(F.pixel_shuffle(fold_frames(cells), factor), cells.shape[1])
 
 
-def shrunk(frames: Float[Tensor, "b t 3 H W"], factor: int) -> Float[Tensor, "b t 3 h w"]:
+def downsampled(frames: Float[Tensor, "b t 3 H W"], factor: int) -> Float[Tensor, "b t 3 h w"]:
     """Small frames by averaging areas: what the upsampler is trained to undo."""
     return unfold_frames(F.avg_pool2d(fold_frames(frames), factor), frames.shape[1])
 

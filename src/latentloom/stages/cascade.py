@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from latentloom.diffusion.sampler import StepCallback
-from latentloom.seeds import seed_of
+from latentloom.seeds import Stream, seed_of
 from latentloom.stages.interpolation import FACTOR, RATES, interpolate_frames, interpolation_name
 from latentloom.stages.journal import Remember, make_anew
 from latentloom.stages.keyframes import generate_keyframes
@@ -21,7 +21,6 @@ from latentloom.stages.request import ClipRequest, check_count, seeded_generator
 from latentloom.stages.sampling import VideoModel
 
 INTERPOLATION_WINDOW = 13
-FUTURE = 3  # the stream of random numbers that tells futures of one start apart
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +167,7 @@ def generate_latents(
             request.interpolating(rate),
             pieces,
             rate=rate,
-            seed=seed_of(seed, FUTURE, request.future),
+            seed=seed_of(seed, Stream.FUTURE, request.future),
             remember=remember,
             callback_on_step_end=callback_on_step_end,
         )
@@ -205,7 +204,7 @@ def _keyframes(
         start,
         request.num_keyframes,
         overlap=request.overlap,
-        seed=seed_of(seed, FUTURE, request.future),
+        seed=seed_of(seed, Stream.FUTURE, request.future),
         numbers=request.numbers,
         remember=remember,
         callback_on_step_end=callback,

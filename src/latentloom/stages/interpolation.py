@@ -14,7 +14,7 @@ from torch import Tensor
 from latentloom.diffusion.known_frames import KnownFrames
 from latentloom.diffusion.masks import pinned_frames_mask
 from latentloom.diffusion.sampler import StepCallback
-from latentloom.seeds import generator_of
+from latentloom.seeds import Stream, generator_of
 from latentloom.stages.journal import Remember, make_anew
 from latentloom.stages.request import ClipRequest
 from latentloom.stages.sampling import VideoModel, sample_aligned
@@ -22,7 +22,6 @@ from latentloom.stages.sampling import VideoModel, sample_aligned
 FACTOR = 4
 RATES = (0, 1)
 """The passes: 0 from key frames (paper: 1.875 to 7.5 fps), 1 from what those became (7.5 to 30 fps)."""
-INTERPOLATION = 2  # the stream of random numbers of this stage, beside the user's seed
 
 
 def interpolated_count(num_frames: int, passes: int = 1) -> int:
@@ -65,7 +64,7 @@ def interpolate_frames(
         if index == 0:
             yield keys[:, :1]
         if keys.shape[1] > 1:
-            generator = generator_of(seed, INTERPOLATION, rate, index)
+            generator = generator_of(seed, Stream.INTERPOLATION, rate, index)
             window = partial(_between, model, request, keys, rate, generator, callback_on_step_end)
             yield remember(interpolation_name(rate), index, window)[:, 1:]
 

@@ -14,12 +14,11 @@ from torch import Tensor
 from latentloom.diffusion.known_frames import KnownFrames
 from latentloom.diffusion.masks import pinned_frames_mask
 from latentloom.diffusion.sampler import StepCallback
-from latentloom.seeds import generator_of
+from latentloom.seeds import Stream, generator_of
 from latentloom.stages.journal import Remember, make_anew
 from latentloom.stages.request import ClipRequest, check_count
 from latentloom.stages.sampling import VideoModel, sample_aligned
 
-ROLLOUT = 1  # the stream of random numbers of this stage, beside the user's seed
 Numbers = Mapping[str, Sequence[float]]
 """Name to one value per frame: ``steering`` (-1 full left to 1 full right), ``speed`` (metres a second)."""
 
@@ -109,7 +108,7 @@ def roll_out(
             request,
             given,
             numbers={name: _part(values, first, request.num_frames) for name, values in steering.items()},
-            generator=generator_of(seed, ROLLOUT, index),
+            generator=generator_of(seed, Stream.PREDICTION, index),
             callback_on_step_end=callback_on_step_end,
         )
 

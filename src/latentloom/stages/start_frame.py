@@ -13,7 +13,7 @@ from latentloom.align import TemporalLayers, attach
 from latentloom.conditions import Conditions
 from latentloom.diffusion.sampler import StepCallback
 from latentloom.models.scenes import SceneEncoder
-from latentloom.scenes import SceneBatch, SceneTensors
+from latentloom.scenes import SceneTensors
 from latentloom.shapes import fold_frames, unfold_frames
 from latentloom.stages.request import MAX_GUIDANCE, ClipRequest, check_number
 from latentloom.stages.sampling import SceneTokens, VideoModel, sample_clip
@@ -36,7 +36,7 @@ class SceneConditions:
 
     def tokens(self) -> SceneTokens:
         """The scene and one of which nothing is told, on the encoder's device."""
-        scenes = SceneBatch.of(self.scene, self.encoder.device)
+        scenes = self.scene.batch(self.encoder.device)
         return SceneTokens(asked=self.encoder(scenes), untold=self.encoder(scenes.untold()), scale=self.scale)
 
 

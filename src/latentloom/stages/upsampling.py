@@ -18,12 +18,10 @@ from latentloom.diffusion.known_frames import KnownFrames
 from latentloom.diffusion.sampler import clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule
 from latentloom.models.upsampler import PixelUpsampler, Upsampling, from_cells, to_cells
-from latentloom.seeds import generator_of
+from latentloom.seeds import Stream, generator_of
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.stages.journal import Remember, make_anew
 from latentloom.stages.request import UpsamplingRequest
-
-UPSAMPLING = 4  # the stream of random numbers of this stage, beside the user's seed
 
 
 def upsample_frames(
@@ -41,7 +39,7 @@ def upsample_frames(
     Args:
         layers: temporal layers of the upsampler; None makes each frame for itself.
         scheduler: of the noise schedule it was trained with (``noise_scheduler()``).
-        frames: in order; all of one size, both sides multiples of ``upsampler.alignment``.
+        frames: in order; all of one size, both sides multiples of ``upsampler.size_multiple``.
         remember: called with ("upsampling", i, make) for portion i (``journal``).
 
     Raises:
@@ -50,13 +48,13 @@ def upsample_frames(
     video = None if layers is None else attach(upsampler.unet, layers)
     predict = partial(upsampler.predict, video=video)
     if request.tile is not None:
-        predict = tiled(predict, request.tile, upsampler.reach, upsampler.alignment)
+        predict = tiled(predict, request.tile, upsampler.receptive_radius, upsampler.size_multiple)
     overlap = request.overlap if layers is not None else 0  # frames that do not meet need no frame in common
     before: Tensor | None = None
     try:
         for index, part in enumerate(_portions(frames, request.portion, overlap)):
             _check_size(part, upsampler)
-            generator = generator_of(seed, UPSAMPLING, index)
+            generator = generator_of(seed, Stream.UPSAMPLING, index)
             make = partial(_upsampled, upsampler, predict, scheduler, part, before, request, generator)
             made = remember("upsampling", index, make)
             yield from made if before is None else made[overlap:]
@@ -102,15 +100,15 @@ def _known(before: Tensor, num_frames: int, factor: int, like: Tensor) -> KnownF
     return KnownFrames(latents=latents, mask=mask)
 
 
-def aligned_tile(tile: tuple[int, int], alignment: int) -> tuple[int, int]:
-    """The tile that is cut where ``tile`` is asked for: both sides multiples of ``alignment``."""
-    rows, columns = (max(alignment, side // alignment * alignment) for side in tile)
+def rounded_tile(tile: tuple[int, int], multiple: int) -> tuple[int, int]:
+    """The tile that is cut where ``tile`` is asked for: both sides multiples of ``multiple``."""
+    rows, columns = (max(multiple, side // multiple * multiple) for side in tile)
     return rows, columns
 
 
-def tiled(predict: Upsampling, tile: tuple[int, int], reach: int, alignment: int) -> Upsampling:
-    """``predict`` by tiles of about ``tile`` small pixels, each seen with ``reach`` pixels around it."""
-    rows, columns = aligned_tile(tile, alignment)
+def tiled(predict: Upsampling, tile: tuple[int, int], radius: int, multiple: int) -> Upsampling:
+    """``predict`` by tiles of about ``tile`` small pixels, each seen with ``radius`` pixels around it."""
+    rows, columns = rounded_tile(tile, multiple)
 
     def by_tiles(cells: Tensor, timestep: Tensor, small: Tensor, levels: Tensor) -> Tensor:
         result = torch.empty_like(cells)
@@ -118,8 +116,8 @@ def tiled(predict: Upsampling, tile: tuple[int, int], reach: int, alignment: int
         for top in range(0, height, rows):
             for left in range(0, width, columns):
                 bottom, right = min(top + rows, height), min(left + columns, width)
-                up, start = max(0, top - reach), max(0, left - reach)
-                seen = slice(up, min(bottom + reach, height)), slice(start, min(right + reach, width))
+                up, start = max(0, top - radius), max(0, left - radius)
+                seen = slice(up, min(bottom + radius, height)), slice(start, min(right + radius, width))
                 made = predict(cells[..., seen[0], seen[1]], timestep, small[..., seen[0], seen[1]], levels)
                 inner = made[..., top - up : bottom - up, left - start : right - start]
                 result[..., top:bottom, left:right] = inner
@@ -143,7 +141,7 @@ def _portions(frames: Iterable[Tensor], size: int, overlap: int) -> Iterator[Ten
 
 
 def _check_size(frames: Tensor, upsampler: PixelUpsampler) -> None:
-    step = upsampler.alignment
+    step = upsampler.size_multiple
     if any(side % step for side in frames.shape[1:3]):
         raise ValueError(
             f"frames of {frames.shape[1]}x{frames.shape[2]}: both sides must be multiples of {step} pixels"

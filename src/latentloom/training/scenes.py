@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate.utils import send_to_device
 from torch import Tensor, nn
 from torch.utils.data import default_collate
 
@@ -30,7 +31,7 @@ from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.digest import digest_of_network
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.models.scenes import SceneEncoder
-from latentloom.scenes import NUMBERS, SceneBatch, SceneTensors
+from latentloom.scenes import NUMBERS, SceneTensors
 from latentloom.shapes import to_pixels
 from latentloom.training.clips import TextTable
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
@@ -90,9 +91,7 @@ class SceneImages:
         return {
             "latents": self.cache.latents(record, [frame]),
             "caption": "" if chance[0] < self.config.caption_dropout else record.caption(frame),
-            "corners": scene.corners,
-            "labels": scene.labels,
-            "numbers": scene.numbers,
+            "scene": {"corners": scene.corners, "labels": scene.labels, "numbers": scene.numbers},
             "id": f"{record.id}:{frame}",
         }
 
@@ -107,7 +106,7 @@ class SceneObjective(nn.Module):
         self.prediction_type = model.scheduler.config["prediction_type"]
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
-        scenes = scenes_of(batch)
+        scenes = SceneTensors(**batch["scene"])
         conditions = Conditions(text=self.text(batch["caption"]), temporal_text=self.encoder(scenes))
         covered = scenes.covered(*batch["latents"].shape[-2:])[:, None, None]
         loss = training_loss(
@@ -117,14 +116,9 @@ class SceneObjective(nn.Module):
             generator,
             prediction_type=self.prediction_type,
             config=self.config.objective,
-            counted=1 + (self.config.box_weight - 1) * covered,
+            loss_weight=1 + (self.config.box_weight - 1) * covered,
         )
         return loss, {}
-
-
-def scenes_of(batch: dict[str, Any]) -> SceneBatch:
-    """The scenes of a batch of items."""
-    return SceneBatch(corners=batch["corners"], labels=batch["labels"], numbers=batch["numbers"])
 
 
 class SceneTask:
@@ -164,7 +158,7 @@ class SceneTask:
         """Six frames spread over the set, and below each a sample for its caption and scene."""
         chosen = [self.items[Draw(place, 0)] for place in spread(len(self.items), 6)]
         batch = default_collate(chosen)
-        scenes = scenes_of({name: batch[name].to(generator.device) for name in ("corners", "labels", "numbers")})
+        scenes = SceneTensors(**send_to_device(batch["scene"], generator.device))
         encoder, text = self.objective.encoder, self.objective.text
         empty = Conditions(text=text([""] * len(chosen)), temporal_text=encoder(scenes.untold()))
         told = Conditions(text=text(batch["caption"]), temporal_text=encoder(scenes))

@@ -125,7 +125,7 @@ class TemporalObjective(nn.Module):
             generator,
             prediction_type=self.prediction_type,
             config=self.config.objective,
-            counted=made,
+            loss_weight=made,
         )
         return loss, {}
 

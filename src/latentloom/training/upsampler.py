@@ -23,7 +23,7 @@ from latentloom.diffusion.objective import ObjectiveConfig, training_loss
 from latentloom.diffusion.sampler import clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule, noise_scheduler
 from latentloom.models.digest import digest_of_network
-from latentloom.models.upsampler import PixelUpsampler, from_cells, shrunk, to_cells
+from latentloom.models.upsampler import PixelUpsampler, downsampled, from_cells, to_cells
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
 from latentloom.training.optimizer import OptimizerConfig, build_optimizers
@@ -37,7 +37,7 @@ class UpsamplerTraining:
 
     Attributes:
         factor: 2 or 4; ``widths`` of the network from the small grid downward.
-        patch: height, width in pixels of the large frame, multiples of the factor times the network's alignment.
+        patch: height, width in pixels of the large frame, multiples of the factor times the network's own.
         num_frames: of a clip in the second phase; the first takes single frames.
         most_noise: the small frame is diffused to a step drawn uniformly up to this one, or stays clean (``CLEAN``).
     """
@@ -109,7 +109,7 @@ class UpsamplingObjective(nn.Module):
         large = from_pixels(batch["pixels"])
         least, most = -self.config.most_noise // CLEAN, self.config.most_noise  # below 0 is clean, too
         levels = torch.randint(least, most + 1, (len(large),), generator=generator, device=generator.device).clamp(0)
-        small = augmented(shrunk(large, self.upsampler.factor), levels, self.schedule, generator)
+        small = augmented(downsampled(large, self.upsampler.factor), levels, self.schedule, generator)
         loss = training_loss(
             lambda noisy, times: self.upsampler.predict(noisy, times, small, levels, self.video),
             to_cells(large, self.upsampler.factor),
@@ -154,7 +154,7 @@ class UpsamplerTask:
         batch = default_collate([items[Draw(place, place)] for place in spread(len(items), 4)])
         large = from_pixels(batch["pixels"].to(generator.device))
         factor = self.upsampler.factor
-        small = shrunk(large, factor)
+        small = downsampled(large, factor)
         cells = to_cells(large, factor)
         noise = clip_noise(tuple(cells.shape), generator, generator.device, torch.float32)
         levels = torch.zeros(len(small), device=generator.device)
@@ -208,6 +208,6 @@ def train_upsampler(
 
 def check_patch(config: UpsamplerTraining, upsampler: PixelUpsampler) -> None:
     """Refuse patches that the network cannot take. Raises ``ValueError``."""
-    step = upsampler.factor * upsampler.alignment
+    step = upsampler.factor * upsampler.size_multiple
     if any(side % step for side in config.patch):
         raise ValueError(f"patches of {config.patch} pixels: both sides must be multiples of {step}")
