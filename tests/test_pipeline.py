@@ -4,8 +4,12 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, EulerDiscreteScheduler
 from PIL import Image
+from tests.tiny import tiny_stack
 
 import latentloom
+from latentloom.align import TemporalLayers
+from latentloom.layers.layer_set import LayerSet
+from latentloom.models.upsampler import PixelUpsampler
 from latentloom.pipeline import VideoLDMPipeline
 from latentloom.stack import Stack
 
@@ -176,3 +180,24 @@ def test_loading_and_sampling_open_no_socket(saved_stack_folder, monkeypatch):
 def test_options_that_would_be_ignored_are_refused(saved_stack_folder, options):
     with pytest.raises(ValueError, match="from_pretrained does not take"):
         VideoLDMPipeline.from_pretrained(saved_stack_folder, **options)
+
+
+def test_a_temporal_decoder_decodes_and_every_other_member_is_saved_too(tmp_path):
+    whole = tiny_stack(layer_set=LayerSet.driving().with_context(), sets=("keyframes", "prediction"))
+    decoder = TemporalLayers.for_network(whole.vae, LayerSet.decoder()).eval()
+    with torch.no_grad():
+        for parameter in decoder.parameters():
+            parameter.add_(0.05)
+    whole.replace(decoder_temporal=decoder, upsampler=PixelUpsampler(2, (8, 16), groups=4)).save(tmp_path / "stack")
+    pipeline = VideoLDMPipeline.from_pretrained(tmp_path / "stack")
+    pipeline.set_progress_bar_config(disable=True)
+    made = pipeline("a road", generator=generator(), output_type="latent").frames
+    frames = pipeline("a road", generator=generator(), output_type="pt").frames
+    expected = Stack.load(tmp_path / "stack").autoencoder.decode(made, 8)
+    torch.testing.assert_close(frames, expected.div(2).add(0.5).clamp(0, 1), atol=1e-4, rtol=1e-4)
+    by_frame = VideoLDMPipeline.from_pretrained(tmp_path / "stack")
+    by_frame.decoder_temporal = None
+    by_frame.set_progress_bar_config(disable=True)
+    assert not torch.allclose(by_frame("a road", generator=generator(), output_type="pt").frames, frames, atol=1e-3)
+    pipeline.save_pretrained(tmp_path / "saved")
+    assert Stack.load(tmp_path / "saved").members == Stack.load(tmp_path / "stack").members

@@ -13,8 +13,10 @@ from tests.full_disk import full_disk
 from tests.tiny import tiny_stack
 
 from latentloom.files import digest_of, printable
+from latentloom.layers.layer_set import LayerSet
 from latentloom.models.untrusted import safetensors_header
 from latentloom.stack import Stack, StackInfo
+from latentloom.stack_folder import StageInfo
 from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import ClipRequest, seeded_generator
 
@@ -25,6 +27,30 @@ UNET = "unet/diffusion_pytorch_model.safetensors"
 def clip(stack: Stack) -> torch.Tensor:
     request = ClipRequest(prompt="a lake by day", num_frames=3, height=32, width=64, num_inference_steps=2)
     return generate_keyframes(stack, request, generator=seeded_generator(0))
+
+
+def test_prediction_makes_the_key_frames_of_a_stack_without_layers_for_them():
+    both = tiny_stack(layer_set=LayerSet.driving().with_context(), sets=("keyframes", "prediction"))
+    alone = both.without("temporal/keyframes")
+    assert (both.keyframe_set, alone.keyframe_set) == ("keyframes", "prediction")
+    assert both.temporal_layers("keyframes") is both.temporal["keyframes"]
+    assert alone.temporal_layers("keyframes") is alone.keyframe_layers is both.temporal["prediction"]
+    image = alone.without("temporal/prediction")
+    assert image.keyframe_set is None and image.keyframe_layers is None
+    with pytest.raises(ValueError, match="has no temporal/keyframes"):
+        image.temporal_layers("keyframes")
+
+
+def test_a_window_of_a_stage_has_its_own_steps_and_attends_as_far_as_in_training():
+    info = tiny_stack().info
+    clip = info.request("a road", num_frames=12)
+    assert clip.attention_distance == 3
+    window = StageInfo(num_frames=5, fps=(6.0,), num_inference_steps=2, strength=0.5, context_noise=30).window(clip)
+    assert (window.num_frames, window.num_inference_steps, window.strength, window.context_noise) == (5, 2, 0.5, 30)
+    assert window.attention_distance is None and window.prompt == "a road"
+    assert StageInfo(num_frames=5, fps=(6.0,)).window(clip).num_inference_steps == clip.num_inference_steps
+    with pytest.raises(ValueError, match="strength"):
+        StageInfo(num_frames=5, fps=(6.0,), strength=0.0)
 
 
 def test_members_can_be_left_out_and_put_back(stack, tmp_path):

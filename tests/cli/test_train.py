@@ -100,6 +100,19 @@ def test_prediction_and_interpolation_join_the_stack_whose_image_model_they_shar
     assert start.shape[1] == 4
 
 
+def test_given_frames_may_enter_as_in_the_paper_and_at_two_rates(latentloom, chain, dataset, tmp_path):
+    command = ("train", "prediction", dataset, "--stack", chain / "temporal" / "stack", "-o", tmp_path / "maps", *TINY)
+    assert latentloom(*command, "--given", "maps", "--fps", 3, "--fine-fps", 6, "--steps", 1).code == 0
+    stack = Stack.load(tmp_path / "maps" / "stack")
+    layers = stack.temporal_layers("prediction")
+    assert layers.guess is None and not layers.shows_given_frames and layers.context is not None
+    assert stack.info.stages["prediction"].fps == (3.0, 6.0)
+    again = ("train", "prediction", dataset, "--stack", tmp_path / "maps" / "stack", "-o", tmp_path / "more", *TINY)
+    assert "another way" in refusal(latentloom(*again, "--given", "frames"))
+    assert latentloom(*again, "--steps", 1).code == 0
+    assert not Stack.load(tmp_path / "more" / "stack").temporal_layers("prediction").shows_given_frames
+
+
 def test_a_decoder_with_temporal_layers_joins_the_stack_and_decodes(latentloom, chain, dataset, tmp_path):
     words = ("train", "decoder", dataset, "--stack", chain / "temporal" / "stack", "-o", tmp_path / "run", *TINY)
     result = latentloom(*words, "--steps", 2, "--fps", 6)
