@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from latentloom.stack import Stack
-from latentloom.stack_folder import DECODER, SCENE_ENCODER, UPSAMPLER, UPSAMPLER_LAYERS
+from latentloom.stack_folder import DECODER, IMAGE_MEMBERS, SCENE_ENCODER, UPSAMPLER, UPSAMPLER_LAYERS
 
 CARD = Path(__file__).with_name("MODEL_CARD.md")
 NOTE = "Driving video from text, boxes or a picture; see README.md for what it saw and what it cannot do."
@@ -64,7 +64,9 @@ def main() -> None:
     info = replace(whole.info, name="drive-small", note=NOTE, stages=stages)
     if "temporal/prediction" in whole.members:
         whole = whole.without("temporal/keyframes")
-    whole.replace(info).save(arguments.output, dtype=torch.float16, card=CARD.read_text(encoding="utf-8"))
+    given = {name: getattr(whole, name) for name in IMAGE_MEMBERS}  # what is given is stored anew, in float16
+    whole = whole.replace(info, **given, temporal=whole.temporal)
+    whole.save(arguments.output, dtype=torch.float16, card=CARD.read_text(encoding="utf-8"))
     size = sum(path.stat().st_size for path in arguments.output.rglob("*") if path.is_file())
     print(f"{arguments.output}: {size / 1e6:.1f} MB")
     if size > MOST:

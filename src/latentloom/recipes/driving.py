@@ -84,7 +84,7 @@ def upsampler(*, temporal: bool = False) -> UpsamplerTraining:
     """128x256 to 512x1024 pixels, on patches of 128x128: of frames, then of clips for the temporal layers."""
     return UpsamplerTraining(
         loop=LoopConfig(
-            steps=700 if temporal else 1800, batch_size=8, ema_decay=0.998, decay_fraction=0.5, preview_steps=250
+            steps=700 if temporal else 3000, batch_size=8, ema_decay=0.998, decay_fraction=0.5, preview_steps=250
         ),
         optimizer=OptimizerConfig(muon_learning_rate=0.01),
     )
@@ -93,7 +93,7 @@ def upsampler(*, temporal: bool = False) -> UpsamplerTraining:
 def scenes() -> SceneTraining:
     """Boxes, light and traffic of the start frame, on frames whose boxes are exact."""
     return SceneTraining(
-        loop=LoopConfig(steps=3000, batch_size=12, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
+        loop=LoopConfig(steps=2400, batch_size=12, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
         optimizer=OptimizerConfig(muon_learning_rate=0.004),
     )
 
