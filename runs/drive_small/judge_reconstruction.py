@@ -24,7 +24,6 @@ from torch import Tensor
 from latentloom.data.clips import clip_windows, spread
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
-from latentloom.diffusion.schedule import noise_scheduler
 from latentloom.evaluation.comparison import paired
 from latentloom.evaluation.features import clip_features
 from latentloom.evaluation.frechet import frechet_distance_of
@@ -78,7 +77,7 @@ def enlargers(stack: Stack, level: int = 20) -> dict[str, Method]:
             small = to_pixels(downsampled(from_pixels(real)[None], factor)[0])
             request = UpsamplingRequest(num_inference_steps=STEPS, noise_level=level)
             layers = stack.upsampler_layers if temporal else None
-            return torch.stack(list(upsample_frames(upsampler, layers, noise_scheduler(), small, request)))
+            return torch.stack(list(upsample_frames(upsampler, layers, small, request)))
 
         return method
 

@@ -25,7 +25,6 @@ from latentloom.align import attach
 from latentloom.conditions import Conditions
 from latentloom.diffusion.guidance import num_predictions
 from latentloom.diffusion.sampler import num_evaluations
-from latentloom.diffusion.schedule import noise_scheduler
 from latentloom.generation.files import DECODED_AT_ONCE
 from latentloom.generation.videos import Generation
 from latentloom.scenes import SceneTensors
@@ -297,7 +296,7 @@ def _upsampling(generation: Generation) -> _Work:
                 video.detach()
 
     pixels = frames * clip.height * clip.width * factor**2 * 3
-    steps = num_evaluations(noise_scheduler(), request.num_inference_steps)
+    steps = num_evaluations(upsampler.scheduler, request.num_inference_steps)
     return _Work(
         stage="upsampling",
         calls=generation.portions * len(generation.outputs) * steps * tiles,

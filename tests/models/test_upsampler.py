@@ -3,9 +3,10 @@ import torch
 from tests.small_networks import awake, small_upsampler
 
 from latentloom.align import TemporalLayers, attach
+from latentloom.diffusion.objective import add_noise
 from latentloom.layers.layer_set import LayerSet
 from latentloom.layers.norms import PositionGroupNorm
-from latentloom.models.upsampler import PixelUpsampler, downsampled, from_cells, to_cells
+from latentloom.models.upsampler import DIFFERENCE, PixelUpsampler, downsampled, enlarge, from_cells, to_cells
 
 
 @pytest.mark.parametrize("factor", [2, 4])
@@ -82,3 +83,27 @@ def test_saved_and_loaded_it_is_the_same(tmp_path):
 def test_another_factor_is_refused():
     with pytest.raises(ValueError, match="factor is 3"):
         PixelUpsampler(3)
+
+
+def test_a_network_that_answers_nothing_takes_the_noise_off_around_the_enlarged_small_frame():
+    network = PixelUpsampler(4, (8,), groups=2)
+    torch.nn.init.zeros_(network.unet.conv_out.weight)
+    torch.nn.init.zeros_(network.unet.conv_out.bias)
+    small = torch.rand(2, 1, 3, 4, 6)
+    cells = to_cells(enlarge(small, 4), 4)
+    noise, times = torch.randn(cells.shape), torch.tensor([30, 900])
+    made = network.predict(add_noise(cells, noise, times, network.schedule), times, small, torch.zeros(2))
+    error = (made - cells).square().mean((1, 2, 3, 4)).sqrt()
+    assert error[0] < 0.05 and error[1] < 0.02, "far below the noise that was put on"
+
+
+@pytest.mark.parametrize("level", [0, 200])
+def test_differences_from_the_enlarged_frame_have_unit_size_before_and_after_the_network(level):
+    network = small_upsampler()
+    scale = network.scales(torch.tensor([5, 400, 999]), torch.full((3,), float(level)))
+    noise = network.schedule.sigmas[[5, 400, 999]].float().view(-1, 1, 1, 1, 1)
+    variance = DIFFERENCE**2 + (network.schedule.sigmas[level].item() ** 2 if level else 0)
+    torch.testing.assert_close(scale.input**2 * (scale.signal**2 * variance + noise**2), torch.ones(3, 1, 1, 1, 1))
+    left = (1 - scale.skip * scale.signal) ** 2 * variance + scale.skip**2 * noise**2
+    torch.testing.assert_close(left, scale.output**2, atol=1e-6, rtol=1e-4)
+    assert scale.skip[2] == 0, "at pure noise only the small frame is known"

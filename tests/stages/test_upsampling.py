@@ -5,7 +5,6 @@ import torch
 from tests.small_networks import awake, small_upsampler
 
 from latentloom.align import TemporalLayers, attach
-from latentloom.diffusion.schedule import noise_scheduler
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.upsampler import PixelUpsampler
 from latentloom.stages.request import UpsamplingRequest
@@ -29,7 +28,7 @@ def frames(count: int, height: int = 8, width: int = 12) -> torch.Tensor:
 
 
 def made(upsampler, layers, given, request=REQUEST, **options) -> torch.Tensor:
-    return torch.stack(list(upsample_frames(upsampler, layers, noise_scheduler(), given, request, **options)))
+    return torch.stack(list(upsample_frames(upsampler, layers, given, request, **options)))
 
 
 @pytest.mark.parametrize("count", [1, 3, 4, 5, 6, 7, 11])

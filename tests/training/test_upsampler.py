@@ -42,7 +42,7 @@ def test_the_image_phase_learns_and_the_temporal_phase_leaves_it_bit_equal(datas
     untrained = loss(PixelUpsampler(2, (8, 8), groups=2), dataset)
     network = train_upsampler(shown, dataset, tmp_path / "image")
     assert isinstance(network, PixelUpsampler)
-    assert loss(network, dataset) < 0.8 * untrained
+    assert loss(network, dataset) < 0.93 * untrained
     assert "val_psnr" in (tmp_path / "image" / "log.jsonl").read_text().splitlines()[-1]
     saved = PixelUpsampler.from_pretrained(tmp_path / "image" / "final")
     assert unchanged(bits(network), saved) == list(network.state_dict())

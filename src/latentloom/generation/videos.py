@@ -17,7 +17,6 @@ from torch import Tensor
 from latentloom.data.scenes import Scene
 from latentloom.data.video import read_image
 from latentloom.diffusion.sampler import num_evaluations
-from latentloom.diffusion.schedule import noise_scheduler
 from latentloom.files import digest_of, remove_debris
 from latentloom.generation.asked import Asked, checked_cascade
 from latentloom.generation.files import DECODED_AT_ONCE, VideoFiles, write_video_files
@@ -198,7 +197,6 @@ def _enlarging(
         upsample_frames,
         stack.upsampler,
         stack.upsampler_layers,
-        noise_scheduler(),
         request=upsampling,
         seed=seed_of(seed, Stream.FUTURE, future),
         remember=remember,

@@ -3,25 +3,32 @@
 A stock ``UNet2DConditionModel`` class works on the grid of the small frame: the noisy large frame comes as cells of
 ``factor x factor`` pixels in the channels, beside the small frame, whose noise level is the class label. Its norms run
 over channels only, so that a pixel depends on a neighbourhood: tiles then equal the whole. Temporal layers attach to
-``unet`` as anywhere. Not here: noise augmentation (``training.upsampler``), portions and tiles (``stages.upsampling``).
+``unet`` as anywhere.
+
+What the network answers is scaled around the enlarged small frame (preconditioning of Karras et al. 2022, on the
+difference to it): a network narrower than its 48 noisy channels cannot carry their noise through to a prediction of v,
+and one that answers nothing already enlarges. Not here: noise augmentation (``diffusion.augmentation``), portions and
+tiles (``stages.upsampling``).
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from jaxtyping import Float, Num
+from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
 from latentloom.align import Aligned
+from latentloom.diffusion.schedule import NoiseSchedule, noise_scheduler
 from latentloom.layers.norms import PositionGroupNorm
 from latentloom.shapes import fold_frames, unfold_frames
 
 FACTORS = (2, 4)
+DIFFERENCE = 0.1  # standard deviation of large frames around enlarged small ones, of pixels in [-1, 1]
 Upsampling = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 """Noisy cells ``b t c h w``, a time step, small frames ``b t 3 h w``, their noise levels ``b``: predicted cells."""
 
@@ -40,6 +47,8 @@ class PixelUpsampler(ModelMixin, ConfigMixin):
         if factor not in FACTORS:
             raise ValueError(f"the factor is {factor}, expected one of {FACTORS}")
         self.factor = factor
+        self.scheduler = noise_scheduler("sample")
+        self.schedule = NoiseSchedule.from_scheduler(self.scheduler)
         types: dict[str, Any] = {
             "down_block_types": ("DownBlock2D",) * len(widths),
             "up_block_types": ("UpBlock2D",) * len(widths),
@@ -66,7 +75,7 @@ class PixelUpsampler(ModelMixin, ConfigMixin):
         """Small pixels on each side that one depends on in one evaluation, rounded up to ``size_multiple``."""
         levels, layers = len(self.config["widths"]), self.config["layers_per_block"]
         convolutions = 2 * layers + 2 * (layers + 1)  # of the resnets on the way down and up
-        radius = 2 + (convolutions + 2) * sum(2**level for level in range(levels)) + 2 * 2 ** (levels - 1)
+        radius = 3 + (convolutions + 2) * sum(2**level for level in range(levels)) + 2 * 2 ** (levels - 1)
         return -(-radius // self.size_multiple) * self.size_multiple
 
     def predict(
@@ -77,15 +86,44 @@ class PixelUpsampler(ModelMixin, ConfigMixin):
         levels: Num[Tensor, " b"],
         video: Aligned | None = None,
     ) -> Float[Tensor, "b t c h w"]:
-        """One evaluation on clips; without ``video``, the aligned ``unet``, each frame stands for itself."""
-        given = torch.cat([cells, small], 2)
+        """Clean cells (``prediction_type`` sample); without ``video``, the aligned ``unet``, each frame for itself.
+
+        Args:
+            cells: noisy, at the step ``timestep`` of ``schedule``, one for all or one per clip.
+            small: noisy at the step ``levels`` of each clip.
+        """
+        times = torch.as_tensor(timestep, device=cells.device).reshape(-1).expand(len(cells))
+        scale = self.scales(times.round().long(), levels)
+        enlarged = to_cells(enlarge(small, self.factor), self.factor)
+        noisy = cells - (scale.signal * enlarged).to(cells.dtype)
+        answer = self._answer(torch.cat([(scale.input * noisy).to(cells.dtype), small], 2), times, levels, video)
+        return (enlarged + scale.skip * noisy + scale.output * answer).to(cells.dtype)
+
+    def scales(self, timesteps: Int[Tensor, " b"], levels: Num[Tensor, " b"]) -> "Scales":
+        """The preconditioning of each clip, ``b 1 1 1 1``."""
+        signal, noise = self.schedule.amplitudes(timesteps, timesteps.float())
+        _, blur = self.schedule.amplitudes(levels.round().long(), levels.float())  # of the small frames
+        variance = DIFFERENCE**2 + (blur * (levels > 0)) ** 2
+        total = signal**2 * variance + noise**2
+        values = (signal, total.rsqrt(), signal * variance / total, noise * (variance / total).sqrt())
+        return Scales(*(x.view(-1, 1, 1, 1, 1) for x in values))
+
+    def _answer(self, given: Tensor, times: Tensor, levels: Tensor, video: Aligned | None) -> Tensor:
+        """What the bare network says."""
         if video is not None:
-            return video(given, timestep, None, class_labels=levels).sample
-        frames = cells.shape[1]
-        times = timestep.reshape(-1).expand(len(cells)).repeat_interleave(frames)
-        labels = levels.repeat_interleave(frames)
-        images = self.unet(fold_frames(given), times, None, class_labels=labels).sample
-        return unfold_frames(images, frames)
+            return video(given, times, None, class_labels=levels).sample
+        frames = given.shape[1]
+        times, labels = (x.repeat_interleave(frames) for x in (times, levels))
+        return unfold_frames(self.unet(fold_frames(given), times, None, class_labels=labels).sample, frames)
+
+
+class Scales(NamedTuple):
+    """``z - signal * enlarged`` goes in times ``input``; it times ``skip`` and the answer times ``output`` come out."""
+
+    signal: Tensor
+    input: Tensor
+    skip: Tensor
+    output: Tensor
 
 
 def to_cells(frames: Float[Tensor, "b t 3 H W"], factor: int) -> Float[Tensor, "b t c h w"]:
@@ -96,6 +134,12 @@ def to_cells(frames: Float[Tensor, "b t 3 H W"], factor: int) -> Float[Tensor, "
 def from_cells(cells: Float[Tensor, "b t c h w"], factor: int) -> Float[Tensor, "b t 3 H W"]:
     """The inverse of ``to_cells``."""
     return unfold_frames(F.pixel_shuffle(fold_frames(cells), factor), cells.shape[1])
+
+
+def enlarge(frames: Float[Tensor, "b t 3 h w"], factor: int) -> Float[Tensor, "b t 3 H W"]:
+    """Small frames with pixels between them mixed linearly."""
+    large = F.interpolate(fold_frames(frames).float(), scale_factor=factor, mode="bilinear").to(frames.dtype)
+    return unfold_frames(large, frames.shape[1])
 
 
 def downsampled(frames: Float[Tensor, "b t 3 H W"], factor: int) -> Float[Tensor, "b t 3 h w"]:

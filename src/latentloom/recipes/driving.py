@@ -84,7 +84,7 @@ def upsampler(*, temporal: bool = False) -> UpsamplerTraining:
     """128x256 to 512x1024 pixels, on patches of 128x128: of frames, then of clips for the temporal layers."""
     return UpsamplerTraining(
         loop=LoopConfig(
-            steps=700 if temporal else 3000, batch_size=8, ema_decay=0.998, decay_fraction=0.5, preview_steps=250
+            steps=400 if temporal else 3000, batch_size=8, ema_decay=0.998, decay_fraction=0.5, preview_steps=250
         ),
         optimizer=OptimizerConfig(muon_learning_rate=0.01),
     )

@@ -6,7 +6,6 @@ at each evaluation of the network, with as much around them as it looks at: the 
 
 from collections.abc import Iterable, Iterator
 from functools import partial
-from typing import Any
 
 import torch
 from jaxtyping import UInt8
@@ -16,7 +15,6 @@ from latentloom.align import TemporalLayers, attach
 from latentloom.diffusion.augmentation import augmented
 from latentloom.diffusion.known_frames import KnownFrames
 from latentloom.diffusion.sampler import clip_noise, denoise
-from latentloom.diffusion.schedule import NoiseSchedule
 from latentloom.models.upsampler import PixelUpsampler, Upsampling, from_cells, to_cells
 from latentloom.seeds import Stream, generator_of
 from latentloom.shapes import from_pixels, to_pixels
@@ -27,7 +25,6 @@ from latentloom.stages.request import UpsamplingRequest
 def upsample_frames(
     upsampler: PixelUpsampler,
     layers: TemporalLayers | None,
-    scheduler: Any,
     frames: Iterable[UInt8[Tensor, "h w 3"]],
     request: UpsamplingRequest,
     *,
@@ -38,7 +35,6 @@ def upsample_frames(
 
     Args:
         layers: temporal layers of the upsampler; None makes each frame for itself.
-        scheduler: of the noise schedule it was trained with (``noise_scheduler()``).
         frames: in order; all of one size, both sides multiples of ``upsampler.size_multiple``.
         remember: called with ("upsampling", i, make) for portion i (``journal``).
 
@@ -55,7 +51,7 @@ def upsample_frames(
         for index, part in enumerate(_portions(frames, request.portion, overlap)):
             _check_size(part, upsampler)
             generator = generator_of(seed, Stream.UPSAMPLING, index)
-            make = partial(_upsampled, upsampler, predict, scheduler, part, before, request, generator)
+            make = partial(_upsampled, upsampler, predict, part, before, request, generator)
             made = remember("upsampling", index, make)
             yield from made if before is None else made[overlap:]
             before = made[len(made) - overlap :] if overlap else None
@@ -68,7 +64,6 @@ def upsample_frames(
 def _upsampled(
     upsampler: PixelUpsampler,
     predict: Upsampling,
-    scheduler: Any,
     frames: UInt8[Tensor, "t h w 3"],
     before: UInt8[Tensor, "o H W 3"] | None,
     request: UpsamplingRequest,
@@ -77,7 +72,7 @@ def _upsampled(
     device, dtype, factor = upsampler.device, upsampler.dtype, upsampler.factor
     small = from_pixels(frames)[None].to(device, dtype)
     levels = torch.tensor([request.noise_level], device=device)
-    small = augmented(small, levels, NoiseSchedule.from_scheduler(scheduler), generator)
+    small = augmented(small, levels, upsampler.schedule, generator)
     shape = (1, len(frames), 3 * factor**2, *small.shape[3:])
     noise = clip_noise(shape, generator, device, dtype)
 
@@ -85,8 +80,8 @@ def _upsampled(
         return predict(cells, timestep, small, levels)
 
     known = None if before is None else _known(before, len(frames), factor, noise)
-    shown = bound if known is None else known.keeping(bound, noise, scheduler)
-    cells = denoise(shown, noise, scheduler, request.num_inference_steps)
+    shown = bound if known is None else known.keeping(bound, noise, upsampler.scheduler)
+    cells = denoise(shown, noise, upsampler.scheduler, request.num_inference_steps)
     large = to_pixels(from_cells(cells, factor)[0]).cpu()
     return large if before is None else torch.cat([before, large[len(before) :]])
 

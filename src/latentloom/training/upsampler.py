@@ -19,9 +19,8 @@ from latentloom.data.clips import Window, clip_windows, draw_weights, held_out_s
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
 from latentloom.diffusion.augmentation import augmented
-from latentloom.diffusion.objective import ObjectiveConfig, training_loss
+from latentloom.diffusion.objective import add_noise, sample_timesteps
 from latentloom.diffusion.sampler import clip_noise, denoise
-from latentloom.diffusion.schedule import NoiseSchedule, noise_scheduler
 from latentloom.models.digest import digest_of_network
 from latentloom.models.upsampler import PixelUpsampler, downsampled, from_cells, to_cells
 from latentloom.shapes import from_pixels, to_pixels
@@ -40,6 +39,7 @@ class UpsamplerTraining:
         patch: height, width in pixels of the large frame, multiples of the factor times the network's own.
         num_frames: of a clip in the second phase; the first takes single frames.
         most_noise: the small frame is diffused to a step drawn uniformly up to this one, or stays clean (``CLEAN``).
+        high_noise_bias: of ``sample_timesteps``.
     """
 
     loop: LoopConfig
@@ -51,7 +51,7 @@ class UpsamplerTraining:
     fps: float = 12.0
     most_noise: int = 250
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
-    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    high_noise_bias: float = 0.0
     alpha_rate: float = 10.0
     source_weights: Mapping[str, float] = field(default_factory=dict)
 
@@ -102,23 +102,19 @@ class UpsamplingObjective(nn.Module):
     def __init__(self, upsampler: PixelUpsampler, video: Aligned | None, config: UpsamplerTraining) -> None:
         super().__init__()
         self.upsampler, self.video, self.config = upsampler, video, config
-        self.scheduler = noise_scheduler()
-        self.schedule = NoiseSchedule.from_scheduler(self.scheduler)
 
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         large = from_pixels(batch["pixels"])
         least, most = -self.config.most_noise // CLEAN, self.config.most_noise  # below 0 is clean, too
         levels = torch.randint(least, most + 1, (len(large),), generator=generator, device=generator.device).clamp(0)
-        small = augmented(downsampled(large, self.upsampler.factor), levels, self.schedule, generator)
-        loss = training_loss(
-            lambda noisy, times: self.upsampler.predict(noisy, times, small, levels, self.video),
-            to_cells(large, self.upsampler.factor),
-            self.schedule,
-            generator,
-            prediction_type="v_prediction",
-            config=self.config.objective,
-        )
-        return loss, {}
+        upsampler, schedule = self.upsampler, self.upsampler.schedule
+        small = augmented(downsampled(large, upsampler.factor), levels, schedule, generator)
+        cells = to_cells(large, upsampler.factor)
+        times = sample_timesteps(len(cells), schedule, generator, high_noise_bias=self.config.high_noise_bias)
+        noise = torch.randn(cells.shape, generator=generator, device=generator.device)
+        made = upsampler.predict(add_noise(cells, noise, times, schedule), times, small, levels, self.video)
+        error = (made.float() - cells) / upsampler.scales(times, levels).output  # as large at every step
+        return error.square().mean(), {}
 
 
 class UpsamplerTask:
@@ -159,7 +155,7 @@ class UpsamplerTask:
         noise = clip_noise(tuple(cells.shape), generator, generator.device, torch.float32)
         levels = torch.zeros(len(small), device=generator.device)
         made = denoise(
-            lambda z, t: self.upsampler.predict(z, t, small, levels, self.video), noise, self.objective.scheduler, 10
+            lambda z, t: self.upsampler.predict(z, t, small, levels, self.video), noise, self.upsampler.scheduler, 10
         )
         made = from_cells(made, factor).clamp(-1, 1)
         repeated = small.repeat_interleave(factor, 3).repeat_interleave(factor, 4)
