@@ -107,7 +107,6 @@ def _window(clip: ClipRequest, stage: StageInfo, asked: Asked) -> ClipRequest:
 def _check_members(stack: Stack, asked: Asked) -> None:
     """Refuse what the stack has no networks for. Raises ``ValueError``."""
     needs = (
-        (True, "temporal/keyframes", "is an image model without temporal layers", "animate"),
         (
             asked.needs_start_frame,
             "temporal/prediction",
@@ -128,6 +127,9 @@ def _check_members(stack: Stack, asked: Asked) -> None:
             "train interpolation",
         ),
     )
+    name = stack.info.name
+    if stack.keyframe_set is None:
+        raise ValueError(f"{name} is an image model without temporal layers; train them with `latentloom animate`")
     for asked_for, member, lack, command in needs:
         if asked_for and member not in stack.members:
-            raise ValueError(f"{stack.info.name} {lack}; train them with `latentloom {command}`")
+            raise ValueError(f"{name} {lack}; train them with `latentloom {command}`")

@@ -77,13 +77,13 @@ class Showcase:
         """Each when its file is there."""
         list(make_videos(generation, show=self.show, force=True))
         yield Exhibit(title="The whole chain", text=f"“{self.sentences.video}”: {_chain(generation)}.", file=VIDEO)
-        for needed, make in (
-            ("temporal/keyframes", self.comparison),
-            ("temporal/prediction", self.futures),
-            (SCENE_ENCODER, self.scenes),
-            ("unet", self.prompts),
+        for possible, make in (
+            (self.stack.keyframe_set is not None, self.comparison),
+            ("temporal/prediction" in self.stack.members, self.futures),
+            (SCENE_ENCODER in self.stack.members, self.scenes),
+            (True, self.prompts),
         ):
-            if needed in self.stack.members:
+            if possible:
                 yield make()
 
     def comparison(self) -> Exhibit:
