@@ -35,7 +35,7 @@ from latentloom.stack import Stack
 from latentloom.stages.request import UpsamplingRequest
 from latentloom.stages.upsampling import upsample_frames
 
-FRAMES, FPS, STEPS = 8, 6.5, 10
+FRAMES, FPS, STEPS = 8, 6.5, 4
 LEVELS = (0, 20, 60, 120, 250)
 ENOUGH = 8  # clips for a Frechet distance
 Method = Callable[[Tensor], Tensor]

@@ -1,4 +1,4 @@
-"""Freed memory stays with the process: a training step asks for the buffers of the one before (CPU, glibc).
+"""Freed memory stays with the process: each step asks for the buffers of the one before (CPU, glibc).
 
 By default glibc hands every large buffer back to the kernel, which clears it anew page by page: a fifth of the time of
 a training step on two cores (docs/log.md). The price is that memory once used is not given back before the end.

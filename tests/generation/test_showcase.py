@@ -19,7 +19,7 @@ from latentloom.scenes import LABELS
 from latentloom.stack import Stack
 from latentloom.stack_folder import StageInfo
 
-SENTENCES = Sentences(video=CAPTIONS[0], road=CAPTIONS[1], pairs=((CAPTIONS[1], CAPTIONS[2]),))
+SENTENCES = Sentences(video=CAPTIONS[0], road=CAPTIONS[1], scenes=CAPTIONS[1], pairs=((CAPTIONS[1], CAPTIONS[2]),))
 
 
 @pytest.fixture(scope="module")

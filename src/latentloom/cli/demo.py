@@ -11,6 +11,7 @@ from latentloom.cli.progress import progress
 STACK = "drive-small"
 VIDEO = "real video, daytime, driving on a highway, going straight, no traffic, a yellow line on the left"
 ROAD = "rendered world, daytime, driving on a country road, going straight, medium speed"
+SCENES = "rendered world, driving on a country road, going straight"
 PAIRS = (
     ("simulator, daytime, driving on the lake track, turning left", "simulator, daytime, driving on the jungle track"),
     ("rendered world, daytime, driving on a highway, no traffic", "rendered world, night, driving on a highway"),
@@ -35,7 +36,9 @@ def demo(
 
     stack = open_stack(STACK, "auto", compute_device())
     output.mkdir(parents=True, exist_ok=True)
-    showcase = Showcase(stack, output, Sentences(video=VIDEO, road=ROAD, pairs=PAIRS), seed=seed, show=progress)
+    showcase = Showcase(
+        stack, output, Sentences(video=VIDEO, road=ROAD, scenes=SCENES, pairs=PAIRS), seed=seed, show=progress
+    )
     generation = showcase.generation()
     print_request(generation)
     exhibits = []

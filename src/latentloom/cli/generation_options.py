@@ -50,7 +50,7 @@ class GenerationOptions:
     rollouts: Annotated[int, typer.Option(help="Futures of one start frame: OUT-1.mp4, OUT-2.mp4, ...")] = 1
     steer: Annotated[str | None, typer.Option(help="A drive to follow, such as left:2s,straight:3s.")] = None
     upsample: Annotated[bool, typer.Option("--upsample", help="Larger frames, by the stack's upsampler.")] = False
-    upsample_steps: Annotated[int | None, typer.Option(help="Its denoising steps.", show_default="10")] = None
+    upsample_steps: Annotated[int | None, typer.Option(help="Its denoising steps.", show_default="4")] = None
     upsample_noise: Annotated[
         int | None, typer.Option(help="On what it enlarges, 0 to 999: more hides and invents more.", show_default="20")
     ] = None

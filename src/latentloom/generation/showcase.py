@@ -38,10 +38,14 @@ VIDEO, PAGE = "drive.mp4", "index.html"
 
 @dataclass(frozen=True, kw_only=True)
 class Sentences:
-    """What is asked for: the video's prompt, the road that futures and scenes begin on, and pairs at one seed."""
+    """What is asked for: the video's prompt, the road of the futures, that of the scenes, and pairs at one seed.
+
+    What a sentence says of light counts beside the scene's: the scenes' road says nothing of it.
+    """
 
     video: str
     road: str
+    scenes: str
     pairs: tuple[tuple[str, str], ...]
 
 
@@ -68,7 +72,7 @@ class Showcase:
             prompt=self.sentences.video,
             frames=interpolated_count(KEY_FRAMES) if passes else None,
             passes=passes,
-            upsampling=UpsamplingRequest(num_inference_steps=8) if UPSAMPLER in members else None,
+            upsampling=UpsamplingRequest() if UPSAMPLER in members else None,
             seed=self.seed,
         )
         return Generation.of(self.stack, asked, [self.output / VIDEO])
@@ -128,12 +132,12 @@ class Showcase:
         car = SceneBox(label="vehicle", box=(0.43, 0.48, 0.57, 0.64))
         side = SceneBox(label="vehicle", box=(0.14, 0.5, 0.34, 0.72))
         asked = {
-            "an empty road": Scene(boxes=()),
-            "a vehicle ahead": Scene(boxes=(car,)),
-            "on the left": Scene(boxes=(side,)),
+            "an empty road": Scene(boxes=(), light="day"),
+            "a vehicle ahead": Scene(boxes=(car,), light="day"),
+            "on the left": Scene(boxes=(side,), light="day"),
             "both, by night": Scene(boxes=(car, side), light="night"),
         }
-        made = self._start_frames([(self.sentences.road, scene) for scene in asked.values()])
+        made = self._start_frames([(self.sentences.scenes, scene) for scene in asked.values()])
         boxes = [[box.box for box in scene.boxes or ()] for scene in asked.values()]
         frames = torch.stack([with_boxes(frame, told) for frame, told in zip(made, boxes, strict=True)])
         text = "The white boxes were asked for; one noise, one sentence."

@@ -118,7 +118,7 @@ class UpsamplingRequest:
         ValueError: a value out of range, or an overlap that leaves nothing to make.
     """
 
-    num_inference_steps: int = 10
+    num_inference_steps: int = 4
     noise_level: int = 20
     portion: int = 8
     overlap: int = 2

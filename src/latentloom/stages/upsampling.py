@@ -76,13 +76,18 @@ def _upsampled(
     shape = (1, len(frames), 3 * factor**2, *small.shape[3:])
     noise = clip_noise(shape, generator, device, dtype)
 
+    clean = noise
+
     def bound(cells: Tensor, timestep: Tensor, /) -> Tensor:
-        return predict(cells, timestep, small, levels)
+        nonlocal clean
+        clean = predict(cells, timestep, small, levels)
+        return clean
 
     known = None if before is None else _known(before, len(frames), factor, noise)
     shown = bound if known is None else known.keeping(bound, noise, upsampler.scheduler)
-    cells = denoise(shown, noise, upsampler.scheduler, request.num_inference_steps)
-    large = to_pixels(from_cells(cells, factor)[0]).cpu()
+    denoise(shown, noise, upsampler.scheduler, request.num_inference_steps)
+    # the last answer, not the end of the walk: rounding lets some walks end at step 0, whose noise is visible grain
+    large = to_pixels(from_cells(clean, factor)[0]).cpu()
     return large if before is None else torch.cat([before, large[len(before) :]])
 
 
