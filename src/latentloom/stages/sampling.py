@@ -114,7 +114,7 @@ def sample_clip(
         noise,
         model.scheduler,
         request.num_inference_steps,
-        start=None if known is None else known.guess(),
+        start=known.guess() if known is not None and request.strength < 1 else None,
         strength=1.0 if known is None else request.strength,
         eta=eta,
         generator=generator,
