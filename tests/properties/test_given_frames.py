@@ -11,7 +11,8 @@ from latentloom.diffusion.masks import first_frames_mask, masked_context
 from latentloom.layers.context import ContextSpec
 from latentloom.layers.layer_set import LayerSet
 
-SETS = [LayerSet.driving().with_context(), LayerSet.text().with_context()]
+MOVING = LayerSet.driving().with_context(ContextSpec(motion=8))
+SETS = [LayerSet.driving().with_context(), LayerSet.text().with_context(), MOVING]
 MAPS_ALONE = LayerSet.driving().with_context(ContextSpec(own_step=False, first_guess=0))
 
 

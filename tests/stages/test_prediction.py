@@ -4,6 +4,7 @@ import pytest
 import torch
 from tests.tiny import tiny_stack
 
+from latentloom.layers.context import ContextSpec
 from latentloom.layers.layer_set import LayerSet
 from latentloom.seeds import generator_of
 from latentloom.stack import Stack
@@ -24,9 +25,10 @@ REQUEST = ClipRequest(
 START = torch.randn(1, 2, 8, 4, 8, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.fixture(scope="module")
-def model() -> Stack:
-    return tiny_stack(layer_set=LayerSet.driving().with_context(), sets=("keyframes", "prediction"))
+@pytest.fixture(scope="module", params=[0, 8], ids=["still", "moving"])
+def model(request: pytest.FixtureRequest) -> Stack:
+    layer_set = LayerSet.driving().with_context(ContextSpec(motion=request.param))
+    return tiny_stack(layer_set=layer_set, sets=("keyframes", "prediction"))
 
 
 def predicted(model: Stack, given: torch.Tensor = START, seed: int = 0, numbers=None, **changes) -> torch.Tensor:

@@ -15,6 +15,7 @@ from torch.utils.data import default_collate
 from latentloom.align import Aligned, TemporalLayers
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
+from latentloom.layers.context import ContextSpec
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.discriminator import PatchDiscriminator
@@ -147,9 +148,10 @@ def test_temporal_training_moves_every_temporal_parameter_and_no_spatial_bit(
     assert unchanged(bits(trained), saved) == list(trained.state_dict())
 
 
-@pytest.mark.parametrize("recipe", [tiny.prediction, tiny.interpolation])
+@pytest.mark.parametrize(("recipe", "motion"), [(tiny.prediction, 0), (tiny.prediction, 8), (tiny.interpolation, 0)])
 def test_layers_with_given_frames_train_from_those_of_the_key_frames(
     recipe: Callable[..., TemporalTraining],
+    motion: int,
     dataset: Dataset,
     cache: LatentCache,
     image_model: ImageLDM,
@@ -157,7 +159,7 @@ def test_layers_with_given_frames_train_from_those_of_the_key_frames(
 ) -> None:
     torch.manual_seed(0)
     layers = TemporalLayers.for_network(image_model.unet, LayerSet.driving())
-    layers = layers.extended(image_model.unet, LayerSet.driving().with_context())
+    layers = layers.extended(image_model.unet, LayerSet.driving().with_context(ContextSpec(motion=motion)))
     spatial, temporal = bits(image_model.unet), bits(layers)
     config = recipe(steps=8)
     config = replace(config, loop=replace(config.loop, preview_steps=4))

@@ -135,7 +135,7 @@ class Aligned(nn.Module):
             ).sample
         prediction = unfold_frames(frames, num_frames)
         if given is not None and self.layers.guess is not None:
-            guessed = self.layers.guess(prediction, sample, given, steps)
+            guessed = self.layers.guess(prediction, sample, given, steps, numbers)
             prediction = guessed if temporal_strength == 1 else torch.lerp(prediction, guessed, temporal_strength)
         return AlignedOutput(sample=prediction)
 

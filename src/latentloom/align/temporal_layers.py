@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from latentloom.backbones.find import find_sites, latent_channels
 from latentloom.backbones.site import Site
 from latentloom.layers.base import Clip
-from latentloom.layers.guess import FirstGuess
+from latentloom.layers.guess import FirstGuess, guessed
 from latentloom.layers.layer_set import LayerSet
 from latentloom.layers.mixing import Mixing
+from latentloom.layers.movement import EgoMotion
 from latentloom.layers.position import NumberConditions
 from latentloom.shapes import fold_frames
 
@@ -53,7 +54,8 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             levels = [site.level for site in self.sites.values() if site.level is not None]
             self.context = self.layer_set.context.build(latent_channels, 1 + max(levels))
             if self.layer_set.context.first_guess:
-                self.guess = FirstGuess(latent_channels, self.layer_set.context.first_guess)
+                spec = self.layer_set.context
+                self.guess = FirstGuess(latent_channels, spec.first_guess, spec.motion)
 
     @classmethod
     def for_network(cls, network: nn.Module, layer_set: LayerSet) -> Self:
@@ -130,6 +132,17 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     def shows_given_frames(self) -> bool:
         """Whether given frames stand in the network's input as they are given (``ContextSpec.own_step``)."""
         return self.context is not None and self.layer_set.context is not None and self.layer_set.context.own_step
+
+    @property
+    def ego_motion(self) -> EgoMotion | None:
+        """What moves the first guess of frames behind the given ones, where the set has it (``ContextSpec.motion``)."""
+        return None if self.guess is None else self.guess.motion
+
+    def first_guess(
+        self, context: Float[Tensor, "b t _ h w"], numbers: Mapping[str, Shaped[Tensor, "b *t"]]
+    ) -> Float[Tensor, "b t c h w"]:
+        """All frames of clips as they may be by those given in ``context``, which a sampling walk can begin from."""
+        return guessed(context)[0] if self.guess is None else self.guess.frames(context, numbers)
 
     def clip(
         self,

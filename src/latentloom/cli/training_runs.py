@@ -35,6 +35,7 @@ from latentloom.training.scenes import SceneTraining, train_scenes
 from latentloom.training.temporal import TemporalTraining, train_temporal
 from latentloom.training.upsampler import UpsamplerTraining, train_upsampler
 
+MOTION: dict[TemporalStage, int] = {"keyframes": 0, "prediction": 48, "interpolation": 0}  # width (`ContextSpec`)
 GUIDANCE, SAMPLING_STEPS = 2.0, 25  # of stacks trained from nothing: what drive-small's trial found (docs/log.md)
 
 
@@ -125,7 +126,7 @@ def run_temporal(
     for rate in config.rates:
         clip_windows(prepared, config.num_frames, rate)  # refuses clips that are too short before any work
     stack = Stack.load(source)
-    context = ContextSpec(own_step=False, first_guess=0) if maps_alone else ContextSpec()
+    context = ContextSpec(own_step=False, first_guess=0) if maps_alone else ContextSpec(motion=MOTION[stage])
     layers = starting_layers(stack, stage, LayerSet.text() if text else LayerSet.driving(), config.loop.seed, context)
     if maps_alone is not None and layers.layer_set.context != context:
         raise ValueError(f"the {stage} layers of {source} take given frames in another way; leave --given out")

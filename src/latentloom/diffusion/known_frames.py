@@ -19,7 +19,6 @@ from latentloom.diffusion.masks import masked_context
 from latentloom.diffusion.objective import add_noise
 from latentloom.diffusion.sampler import Predict
 from latentloom.diffusion.schedule import NoiseSchedule
-from latentloom.layers.guess import guessed
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -33,9 +32,10 @@ class KnownFrames:
         """``latents`` with the known frames in their places."""
         return torch.where(self.mask.bool(), self.latents, latents)
 
-    def guess(self) -> Float[Tensor, "b t c h w"]:
-        """The known frames, linear mixtures between them, and beyond them the nearest one."""
-        return guessed(masked_context(self.latents, self.mask))[0]
+    @property
+    def context(self) -> Float[Tensor, "b t c_plus_1 h w"]:
+        """What the layers are told of them, without noise: ``(m z, m)``."""
+        return masked_context(self.latents, self.mask)
 
     def keeping(self, predict: Predict, noise: Float[Tensor, "b t c h w"], scheduler: Any) -> Predict:
         """``predict`` that is shown the known frames under ``noise`` at each step's level, whatever was made of them.

@@ -24,11 +24,13 @@ class ContextSpec:
             own noise, where the others are at the step of the clip. False is the paper's maps alone.
         first_guess: width of the convolutions that bring a first guess from the given frames into the prediction
             (``guess``); 0 leaves it out.
+        motion: width of the network that moves this guess as the drive goes on (``movement``); 0 leaves it still.
     """
 
     width: int = 32
     own_step: bool = True
     first_guess: int = 48
+    motion: int = 0
 
     def build(self, latent_channels: int, num_levels: int) -> "ContextEncoder":
         """The encoder of latents of ``latent_channels`` for networks that halve ``num_levels - 1`` times."""

@@ -1,17 +1,21 @@
 """A first guess of the frames to be made, from those given, and how far it is trusted (ours; spec, sections 4 and 5).
 
-Between two given frames the guess is their linear mixture, beyond the last one it is that frame. The frozen network
+Between two given frames the guess is their linear mixture, beyond the last one it is that frame, standing still or
+moved as the drive moves it (``movement``). The frozen network
 knows nothing of it, and layers within must bring it there through features made for something else. So a few
 convolutions behind the network add it to the prediction, pixel by pixel as far as it helps at each diffusion step.
 Without given frames nothing is added.
 """
 
+from collections.abc import Mapping
+
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from jaxtyping import Float, Num
+from jaxtyping import Float, Num, Shaped
 from torch import Tensor, nn
 
+from latentloom.layers.movement import EgoMotion, later_frames, moved
 from latentloom.layers.position import NUMBER_WIDTH, sinusoid
 
 _DISTANCE_SCALE = 20.0  # frames to the range that the sinusoid resolves
@@ -43,11 +47,16 @@ class FirstGuess(nn.Module):
     """What is added to a prediction: gains on the noisy frame, the guess and the prediction itself.
 
     Gains depend on the diffusion step and on the distance to given frames, and from pixel to pixel on what is seen
-    there. All start at zero.
+    there. All start at zero. The movement of the guess is no part of what the prediction's loss teaches: it has a loss
+    of its own (``training.movement``).
+
+    Args:
+        motion_width: of the network that moves the last given frame on; 0 lets it stand still.
     """
 
-    def __init__(self, channels: int, width: int) -> None:
+    def __init__(self, channels: int, width: int, motion_width: int = 0) -> None:
         super().__init__()
+        self.motion = EgoMotion(channels, motion_width) if motion_width else None
         self.step, self.distance = nn.Linear(NUMBER_WIDTH, width), nn.Linear(NUMBER_WIDTH, width)
         self.told = nn.Linear(width, 2 * width)
         self.gains = nn.Linear(width, 3 * channels)
@@ -59,18 +68,34 @@ class FirstGuess(nn.Module):
             assert layer.bias is not None
             nn.init.zeros_(layer.bias)
 
+    def frames(
+        self, context: Float[Tensor, "b t c_plus_1 h w"], numbers: Mapping[str, Shaped[Tensor, "b *t"]]
+    ) -> Float[Tensor, "b t c h w"]:
+        """The guess itself: ``guessed``, and beyond the last given frame that one, moved."""
+        guess = guessed(context)[0]
+        if self.motion is None:
+            return guess
+        with torch.no_grad():
+            movement = self.motion(context, numbers)
+        return torch.where(
+            later_frames(context), moved(guess[:, -1], movement), guess
+        )  # the last frame's guess is given
+
     def forward(
         self,
         prediction: Float[Tensor, "b t c h w"],
         noisy: Float[Tensor, "b t c h w"],
         context: Float[Tensor, "b t c_plus_1 h w"],
         steps: Num[Tensor, "b t"],
+        numbers: Mapping[str, Shaped[Tensor, "b *t"]] | None = None,
     ) -> Float[Tensor, "b t c h w"]:
         """The prediction with the guess in it; given frames, and clips without any, as they are."""
-        guess, difference, distance = guessed(context.to(prediction))
+        context = context.to(prediction)
+        _, difference, distance = guessed(context)
+        guess = self.frames(context, numbers or {})
         seen = torch.cat([noisy, prediction, guess, difference], 2)
-        numbers = ((self.step, steps.float()), (self.distance, _DISTANCE_SCALE * distance.float()))
-        embedded = [layer(sinusoid(x.flatten(), NUMBER_WIDTH).to(layer.weight.dtype)) for layer, x in numbers]
+        places = ((self.step, steps.float()), (self.distance, _DISTANCE_SCALE * distance.float()))
+        embedded = [layer(sinusoid(x.flatten(), NUMBER_WIDTH).to(layer.weight.dtype)) for layer, x in places]
         told = F.silu(embedded[0] + embedded[1])  # (b t) width
         scale, shift = (x[:, :, None, None] for x in self.told(told).chunk(2, -1))
         features = F.silu(self.conv_in(rearrange(seen, "b t c h w -> (b t) c h w")) * (1 + scale) + shift)

@@ -35,6 +35,7 @@ from latentloom.models.image_ldm import ImageLDM
 from latentloom.shapes import to_pixels
 from latentloom.training.clips import LatentClips, TextTable
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
+from latentloom.training.movement import movement_loss
 from latentloom.training.optimizer import OptimizerConfig, build_optimizers
 from latentloom.training.order import Draw
 from latentloom.training.run_folder import save_result, settings_of
@@ -127,7 +128,11 @@ class TemporalObjective(nn.Module):
             config=self.config.objective,
             loss_weight=made,
         )
-        return loss, {}
+        motion = self.video.layers.ego_motion
+        if motion is None or self.config.given is None or not self.config.given.first:
+            return loss, {}
+        movement = movement_loss(motion, batch["latents"], batch["numbers"], generator)
+        return loss + movement, {"movement": movement.item()}
 
     def with_given_frames(
         self, conditions: Conditions, latents: Tensor, given: GivenFrames, generator: torch.Generator
