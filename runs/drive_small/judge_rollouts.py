@@ -8,8 +8,8 @@ the denoising walk (`strength`). Drift is the
 slope of brightness, saturation and sharpness (0 to 255) per 100 frames, ``first/last`` compares sharpness and the mean
 frame difference of the first and the last 16 frames; joins are the frame differences where windows meet over those
 elsewhere. Steering: the mean sideways shift (pixels a frame, estimated flow in the band around the horizon; to the
-left turning right) for steering values on each start, and its correlation with them once each start's mean is taken
-out. Sheets: every eighth frame, a row per start; steering: a row per value.
+left turning right) for steering values on each start, captions without their turns, and its correlation with the
+values once each start's mean is taken out. Sheets: every eighth frame, a row per start; steering: a row per value.
 """
 
 import argparse
@@ -35,7 +35,8 @@ from latentloom.stages.prediction import roll_out
 
 STARTS = ("lake_b_val", "highway_yellow_b", "world_0039", "world_0119")
 STEERED = ("lake_b_val", "world_0039", "world_0119", "world_0199")
-WHEEL = (-0.5, -0.25, 0.0, 0.25, 0.5)
+WHEEL = (-0.4, -0.2, 0.0, 0.2, 0.4)
+TURNS = ("turning", "going straight")  # parts of a caption that would say otherwise than the wheel
 BAND = (0.3, 0.6)  # of the height, about the horizon
 
 
@@ -56,7 +57,10 @@ class Judge:
         self, name: str, num_frames: int, *, overlap: int = 2, steering: float | None = None, **changes: Any
     ) -> Tensor:
         caption, start = self.start(name)
-        numbers = None if steering is None else {"steering": [steering] * num_frames}
+        numbers = None
+        if steering is not None:
+            caption = ", ".join(part for part in caption.split(", ") if not part.startswith(TURNS))
+            numbers = {"steering": [steering] * num_frames}
         window = replace(self.window, prompt=caption, **changes)
         pieces = roll_out(self.stack, window, start, num_frames, overlap=overlap, numbers=numbers)
         latents = torch.cat([piece.to(self.stack.dtype) for piece in pieces], 1)

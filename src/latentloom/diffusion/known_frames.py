@@ -5,9 +5,9 @@ noisy as the rest, as in training, whatever was made of them before, and in the 
 bit. (Layers that show given frames in the input put them there clean; ``ContextSpec.own_step``.)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from jaxtyping import Float
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from latentloom.conditions import Conditions
 from latentloom.diffusion.guidance import Network
-from latentloom.diffusion.masks import masked_context
+from latentloom.diffusion.masks import masked_context, pinned_frames_mask
 from latentloom.diffusion.objective import add_noise
 from latentloom.diffusion.sampler import Predict
 from latentloom.diffusion.schedule import NoiseSchedule
@@ -27,6 +27,18 @@ class KnownFrames:
 
     latents: Float[Tensor, "b t c h w"]
     mask: Float[Tensor, "#b t 1 1 1"]
+
+    @classmethod
+    def at(cls, places: Sequence[int], frames: Float[Tensor, "b s c h w"], num_frames: int) -> Self:
+        """``frames`` at their places, counted from 0, in clips of ``num_frames``.
+
+        Raises:
+            ValueError: a place outside the clip.
+        """
+        mask = pinned_frames_mask(places, num_frames).to(frames)
+        latents = frames.new_zeros(len(frames), num_frames, *frames.shape[2:])
+        latents[:, list(places)] = frames
+        return cls(latents=latents, mask=mask)
 
     def kept(self, latents: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t c h w"]:
         """``latents`` with the known frames in their places."""

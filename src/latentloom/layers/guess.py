@@ -1,10 +1,9 @@
 """A first guess of the frames to be made, from those given, and how far it is trusted (ours; spec, sections 4 and 5).
 
 Between two given frames the guess is their linear mixture, beyond the last one it is that frame, standing still or
-moved as the drive moves it (``movement``). The frozen network
-knows nothing of it, and layers within must bring it there through features made for something else. So a few
-convolutions behind the network add it to the prediction, pixel by pixel as far as it helps at each diffusion step.
-Without given frames nothing is added.
+moved as the drive moves it (``movement``). The frozen network knows nothing of it, and layers within must bring it
+there through features made for something else. So a few convolutions behind the network add it to the prediction, pixel
+by pixel as far as it helps at each diffusion step. Without given frames nothing is added.
 """
 
 from collections.abc import Mapping
@@ -77,9 +76,8 @@ class FirstGuess(nn.Module):
             return guess
         with torch.no_grad():
             movement = self.motion(context, numbers)
-        return torch.where(
-            later_frames(context), moved(guess[:, -1], movement), guess
-        )  # the last frame's guess is given
+        last = guess[:, -1]  # of frames behind the last given one that frame is the guess
+        return torch.where(later_frames(context), moved(last, movement), guess)
 
     def forward(
         self,

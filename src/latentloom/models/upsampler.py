@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from jaxtyping import Float, Int, Num
 from torch import Tensor, nn
 
@@ -48,8 +47,7 @@ class PixelUpsampler(ModelMixin, ConfigMixin):
         if factor not in FACTORS:
             raise ValueError(f"the factor is {factor}, expected one of {FACTORS}")
         self.factor = factor
-        # the last step ends at the clean frame: the noise of step 0 is 4 grey levels of grain
-        self.scheduler = DDIMScheduler.from_config(noise_scheduler("sample").config, set_alpha_to_one=True)
+        self.scheduler = noise_scheduler("sample")
         self.schedule = NoiseSchedule.from_scheduler(self.scheduler)
         types: dict[str, Any] = {
             "down_block_types": ("DownBlock2D",) * len(widths),

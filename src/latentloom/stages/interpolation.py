@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from latentloom.diffusion.known_frames import KnownFrames
-from latentloom.diffusion.masks import pinned_frames_mask
 from latentloom.diffusion.sampler import StepCallback
 from latentloom.seeds import Stream, generator_of
 from latentloom.stages.journal import Remember, make_anew
@@ -96,9 +95,7 @@ def _between(
     callback: StepCallback | None,
 ) -> Float[Tensor, "1 t c h w"]:
     num_frames = interpolated_count(keys.shape[1])
-    latents = keys.new_zeros(1, num_frames, *keys.shape[2:])
-    latents[:, ::FACTOR] = keys
-    known = KnownFrames(latents=latents, mask=pinned_frames_mask(range(0, num_frames, FACTOR), num_frames))
+    known = KnownFrames.at(range(0, num_frames, FACTOR), keys, num_frames)
     return sample_aligned(
         model,
         "interpolation",

@@ -12,7 +12,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from latentloom.diffusion.known_frames import KnownFrames
-from latentloom.diffusion.masks import pinned_frames_mask
 from latentloom.diffusion.sampler import StepCallback
 from latentloom.seeds import Stream, generator_of
 from latentloom.stages.journal import Remember, make_anew
@@ -37,7 +36,7 @@ def predict_frames(
 
     Args:
         request: the whole clip; ``num_frames`` counts the given ones. Below a ``strength`` of 1 the new frames begin as
-            the given ones next to them under noise, instead of as noise.
+            the first guess of the layers under noise (``layers.guess``), instead of as noise.
         given: latents of S frames, 1 <= S < ``num_frames`` (paper: 1 or 2).
         at: which frames of the clip they are, counted from 0: ``(0, num_frames - 1)`` pins both ends. None: the first
             ones, which is what prediction layers are trained on.
@@ -55,10 +54,7 @@ def predict_frames(
         raise ValueError(
             f"{count} frames are given for a clip of {request.num_frames}: expected at least 1, and fewer than the clip"
         )
-    mask = pinned_frames_mask(places, request.num_frames)  # refuses places outside the clip
-    latents = given.new_zeros(1, request.num_frames, *given.shape[2:])
-    latents[:, list(places)] = given
-    known = KnownFrames(latents=latents, mask=mask)
+    known = KnownFrames.at(places, given, request.num_frames)  # refuses places outside the clip
     told = _checked(numbers or {}, request.num_frames)
     return sample_aligned(
         model,

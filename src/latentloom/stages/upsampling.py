@@ -14,7 +14,7 @@ from torch import Tensor
 from latentloom.align import TemporalLayers, attach
 from latentloom.diffusion.augmentation import augmented
 from latentloom.diffusion.known_frames import KnownFrames
-from latentloom.diffusion.sampler import clip_noise, denoise
+from latentloom.diffusion.sampler import clip_noise, last_prediction
 from latentloom.models.upsampler import PixelUpsampler, Upsampling, from_cells, to_cells
 from latentloom.seeds import Stream, generator_of
 from latentloom.shapes import from_pixels, to_pixels
@@ -76,28 +76,16 @@ def _upsampled(
     shape = (1, len(frames), 3 * factor**2, *small.shape[3:])
     noise = clip_noise(shape, generator, device, dtype)
 
-    clean = noise
+    def shown(cells: Tensor, timestep: Tensor, /) -> Tensor:
+        return predict(cells, timestep, small, levels)
 
-    def bound(cells: Tensor, timestep: Tensor, /) -> Tensor:
-        nonlocal clean
-        clean = predict(cells, timestep, small, levels)
-        return clean
-
-    known = None if before is None else _known(before, len(frames), factor, noise)
-    shown = bound if known is None else known.keeping(bound, noise, upsampler.scheduler)
-    denoise(shown, noise, upsampler.scheduler, request.num_inference_steps)
-    # the last answer, not the end of the walk: rounding lets some walks end at step 0, whose noise is visible grain
-    large = to_pixels(from_cells(clean, factor)[0]).cpu()
+    if before is not None:
+        made = to_cells(from_pixels(before)[None].to(noise), factor)
+        known = KnownFrames.at(range(len(before)), made, len(frames))
+        shown = known.keeping(shown, noise, upsampler.scheduler)
+    cells = last_prediction(shown, noise, upsampler.scheduler, request.num_inference_steps)
+    large = to_pixels(from_cells(cells, factor)[0]).cpu()
     return large if before is None else torch.cat([before, large[len(before) :]])
-
-
-def _known(before: Tensor, num_frames: int, factor: int, like: Tensor) -> KnownFrames:
-    cells = to_cells(from_pixels(before)[None].to(like), factor)
-    latents = torch.zeros_like(like)
-    latents[:, : len(before)] = cells
-    mask = like.new_zeros(1, num_frames, 1, 1, 1)
-    mask[:, : len(before)] = 1
-    return KnownFrames(latents=latents, mask=mask)
 
 
 def rounded_tile(tile: tuple[int, int], multiple: int) -> tuple[int, int]:

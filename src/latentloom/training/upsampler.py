@@ -20,7 +20,7 @@ from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
 from latentloom.diffusion.augmentation import augmented
 from latentloom.diffusion.objective import add_noise, sample_timesteps
-from latentloom.diffusion.sampler import clip_noise, denoise
+from latentloom.diffusion.sampler import clip_noise, last_prediction
 from latentloom.models.digest import digest_of_network
 from latentloom.models.upsampler import PixelUpsampler, downsampled, from_cells, to_cells
 from latentloom.shapes import from_pixels, to_pixels
@@ -154,7 +154,7 @@ class UpsamplerTask:
         cells = to_cells(large, factor)
         noise = clip_noise(tuple(cells.shape), generator, generator.device, torch.float32)
         levels = torch.zeros(len(small), device=generator.device)
-        made = denoise(
+        made = last_prediction(
             lambda z, t: self.upsampler.predict(z, t, small, levels, self.video), noise, self.upsampler.scheduler, 10
         )
         made = from_cells(made, factor).clamp(-1, 1)
