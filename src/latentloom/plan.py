@@ -265,12 +265,12 @@ def _decoding(generation: Generation) -> _Work:
     at_once = min(DECODED_AT_ONCE, num_frames)
     return _Work(
         stage="decoding",
-        calls=len(generation.outputs) * -(-num_frames // at_once),
+        calls=len(generation.outputs) * -(-num_frames // at_once),  # the last frame's own one costs little
         frames=at_once,
         call=call,
-        most=min(
-            num_frames, at_once + stack.autoencoder.receptive_radius
-        ),  # the last call gives out what layers held back
+        most=max(
+            at_once, min(num_frames, 1 + stack.autoencoder.receptive_radius)
+        ),  # the last frame, and those held back
     )
 
 
