@@ -15,7 +15,7 @@ values once each start's mean is taken out. Sheets: every eighth frame, a row pe
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from latentloom.precision import preferred_dtype
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.stack import Stack
 from latentloom.stages.prediction import roll_out
+from latentloom.stages.request import ClipRequest
 
 STARTS = ("lake_b_val", "highway_yellow_b", "world_0039", "world_0119")
 STEERED = ("lake_b_val", "world_0039", "world_0119", "world_0199")
@@ -103,14 +104,15 @@ def steering(judge: Judge, output: Path) -> dict[str, object]:
     return {"shift": dict(zip(STEERED, shifts, strict=True)), "correlation": correlation}
 
 
-def settings(quick: bool) -> dict[str, dict[str, Any]]:
+def settings(own: ClipRequest, quick: bool) -> dict[str, dict[str, Any]]:
+    """Name to what it changes, values that are the stack's own left out."""
     changes: dict[str, dict[str, Any]] = {"the stack's own": {}}
     if not quick:
         changes |= {"S = 1": {"overlap": 1}}
         changes |= {f"noise {level}": {"context_noise": level} for level in (0, 50, 150)}
         changes |= {f"strength {share:g}": {"strength": share} for share in (1.0, 0.8, 0.6)}
         changes |= {f"guidance {scale:g}": {"context_guidance_scale": scale} for scale in (1.0, 1.5, 2.0, 3.0)}
-    return changes
+    return {name: change for name, change in changes.items() if not change or not change.items() <= asdict(own).items()}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -126,7 +128,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     judge = Judge(Stack.load(options.stack, dtype=preferred_dtype()), Dataset.load(options.dataset), options.steps)
     figures: dict[str, object] = {"steering": steering(judge, options.output)}
-    for name, changes in settings(options.quick).items():
+    for name, changes in settings(judge.window, options.quick).items():
         clips = [judge.rollout(start, options.frames, **changes) for start in STARTS[: options.starts]]
         overlap = changes.get("overlap", 2)
         each = [long_figures(clip, judge.window.num_frames, overlap) for clip in clips]
