@@ -1,11 +1,9 @@
 import pytest
 import torch
 
-from latentloom.align import TemporalLayers
-from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.shapes import to_pixels
-from latentloom.stages.decoding import decode_frames, stream_frames
+from latentloom.stages.decoding import decode_frames
 
 
 @pytest.fixture
@@ -35,24 +33,6 @@ def test_only_a_chunk_is_decoded_before_its_frames_are_taken(stack, latents):
         assert calls == [2, 2, 1]
     finally:
         handle.remove()
-
-
-@pytest.mark.parametrize("sizes", [[1], [3], [2, 1], [2, 2, 3]])
-def test_the_last_call_of_a_temporal_decoder_takes_one_new_frame_whatever_the_length(stack, latents, sizes):
-    torch.manual_seed(0)
-    layers = TemporalLayers.for_network(stack.vae, LayerSet.decoder())
-    with torch.no_grad():
-        for parameter in layers.parameters():
-            parameter.add_(0.05 * torch.randn_like(parameter))
-    autoencoder, calls = VideoAutoencoder(stack.vae, layers), []
-    whole = to_pixels(autoencoder.decode(torch.cat([latents, latents], 1)[:, : sum(sizes)])[0])
-    handle = stack.vae.decoder.conv_in.register_forward_hook(lambda module, args, output: calls.append(len(output)))
-    try:
-        frames = list(stream_frames(autoencoder, torch.cat([latents, latents], 1)[:, : sum(sizes)].split(sizes, 1)))
-    finally:
-        handle.remove()
-    assert calls[-1] == 1 and sum(calls) == sum(sizes) == len(frames)
-    assert (torch.stack(frames).int() - whole.int()).abs().max() <= 1
 
 
 def test_decoding_leaves_the_callers_gradient_mode_alone(stack, latents):

@@ -198,12 +198,20 @@ class Aligned(nn.Module):
             if stream is None:
                 clip = Clip(num_frames=chunk.shape[1], alpha=alpha, strength=temporal_strength)
                 stream = Stream(clip, len(chunk))
-            stream.ends = stops
-            try:
-                with self._binding.streaming(stream):
-                    frames = self.network.decode(cast(Any, fold_frames(chunk)), return_dict=False)[0]
-            except NothingYet:
-                continue
+            stream.begin_call(chunk.shape[1], ending=stops)
+            yield from self._decoded(chunk, stream)
+            while stops and not stream.finished:
+                stream.begin_call(0, ending=True)
+                yield from self._decoded(chunk[:, :1], stream)
+
+    def _decoded(self, chunk: Tensor, stream: Stream) -> Iterator[Tensor]:
+        """The frames that this chunk lets the decoder give out: one piece, or none."""
+        try:
+            with self._binding.streaming(stream):
+                frames = self.network.decode(cast(Any, fold_frames(chunk)), return_dict=False)[0]
+        except NothingYet:
+            return
+        if not stream.blank:
             yield frames.unflatten(0, (stream.batch, -1))
 
     def enable_gradient_checkpointing(self, *, spatial: bool = True) -> None:

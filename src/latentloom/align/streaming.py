@@ -27,33 +27,61 @@ class _Held:
 
 
 class Stream:
-    """Where each layer is in a clip; one per clip. ``ends`` says that no chunk follows the present one."""
+    """Where each layer is in a clip; one per clip.
+
+    Before the end a layer that can make nothing ends the call. At the end it has yet to make what it held back, and so
+    have those behind it: then no layer makes more at once than the largest chunk held, and calls without new frames
+    (``blank``) follow until all is out.
+
+    Attributes:
+        blank: what passes at this moment is no frame; layers hand it on, unless they have frames left to make.
+        finished: every layer has made every frame.
+    """
 
     def __init__(self, clip: Clip, batch: int) -> None:
-        self.clip, self.batch, self.ends = clip, batch, False
+        self.clip, self.batch = clip, batch
+        self.blank = self.finished = False
+        self._ending = False
+        self._at_once = 0
         self._held: dict[nn.Module, _Held] = {}
+
+    def begin_call(self, num_new: int, *, ending: bool) -> None:
+        """A chunk of ``num_new`` frames begins its way; 0 is a blank one. ``ending`` says that no frames follow."""
+        self.blank, self.finished, self._ending = num_new == 0, ending, ending
+        self._at_once = max(self._at_once, num_new)
 
     def advance(self, layer: nn.Module, features: Tensor) -> Tensor:
         """The frames ``(b n) ...`` that can be made now that ``features`` have come.
 
         Raises:
-            NothingYet: none.
+            NothingYet: none, and frames are to come.
             ValueError: a layer whose frames depend on the whole clip.
         """
         halo = getattr(layer, "halo", None)
         if halo is None:
             raise ValueError(f"{type(layer).__name__} looks at whole clips; decode at once")
-        held = self._joined(layer, features)
-        end = held.first + held.frames.shape[1]
-        ready = end if self.ends else max(held.made, end - halo)
-        if ready == held.made:
-            raise NothingYet
+        held = self._held.get(layer) if self.blank else self._joined(layer, features)
+        ready = 0 if held is None else self._ready(held, halo)
+        if held is None or ready == held.made:
+            if not self._ending:
+                raise NothingYet
+            self.blank = True
+            return features[: self.batch]
         clip = Clip(num_frames=held.frames.shape[1], alpha=self.clip.alpha, strength=self.clip.strength)
         made = layer(held.frames.flatten(0, 1), clip, None).unflatten(0, (self.batch, -1))
         result = made[:, held.made - held.first : ready - held.first]
         kept = max(held.first, ready - halo)
         self._held[layer] = _Held(frames=held.frames[:, kept - held.first :], first=kept, made=ready)
+        self.blank = False
         return result.flatten(0, 1)
+
+    def _ready(self, held: _Held, halo: int) -> int:
+        """Up to which frame a layer can make them; ``finished`` is what the layers before it are, then it too."""
+        end = held.first + held.frames.shape[1]
+        ready = end if self.finished else max(held.made, end - halo)
+        ready = min(ready, held.made + self._at_once)
+        self.finished = self.finished and ready == end
+        return ready
 
     def _joined(self, layer: nn.Module, features: Tensor) -> _Held:
         come = features.unflatten(0, (self.batch, -1))

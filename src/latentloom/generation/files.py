@@ -95,7 +95,7 @@ def write_sheet(frames: UInt8[Tensor, "t h w 3"], path: Path, *, columns: int | 
 
 
 class _SheetFrames:
-    """At most ``2 * SHEET_FRAMES`` frames of a stream of unknown length, evenly spaced: the sheet's are among them."""
+    """At most ``2 * SHEET_FRAMES`` frames of a stream of unknown length, small: the sheet's are among them."""
 
     def __init__(self) -> None:
         self.kept: list[Tensor] = []
@@ -104,7 +104,7 @@ class _SheetFrames:
     def seen(self, frame: Tensor) -> Tensor:
         """Note a frame and hand it on."""
         if self.count % self.step == 0:
-            self.kept.append(frame)
+            self.kept.append(_small(frame[None])[0].clone())  # a frame may be a view of all that were made with it
             if len(self.kept) > 2 * SHEET_FRAMES:
                 self.kept, self.step = self.kept[::2], 2 * self.step
         self.count += 1

@@ -85,12 +85,6 @@ class VideoAutoencoder(nn.Module):
         """Channels per latent position."""
         return self.vae.config["latent_channels"]
 
-    @property
-    def receptive_radius(self) -> int:
-        """Frames on each side that a decoded frame depends on."""
-        layers = () if self.decoder_layers is None else self.decoder_layers.layers.values()
-        return sum(getattr(layer, "halo", None) or 0 for layer in layers)
-
     @torch.no_grad()
     def encode(self, frames: Float[Tensor, "b t 3 H W"], chunk_size: int = 16) -> Float[Tensor, "b t c h w"]:
         """Pixels in [-1, 1] to latents.

@@ -26,21 +26,5 @@ def stream_frames(
     autoencoder: VideoAutoencoder, pieces: Iterable[Float[Tensor, "1 _ c h w"]]
 ) -> Iterator[UInt8[Tensor, "h w 3"]]:
     """The frames of a clip whose latents come in pieces, uint8 on the CPU, each as soon as it can be made."""
-    whole = autoencoder.decoder_layers is None  # then nothing is held back
-    for frames in autoencoder.decode_stream(pieces if whole else _last_alone(pieces)):
+    for frames in autoencoder.decode_stream(pieces):
         yield from to_pixels(frames[0]).cpu()
-
-
-def _last_alone(pieces: Iterable[Float[Tensor, "1 _ c h w"]]) -> Iterator[Float[Tensor, "1 _ c h w"]]:
-    """The pieces, of which the last one comes without its last frame, and that by itself.
-
-    The last call of a decoder with temporal layers gives out all that these held back. It is the largest; with one new
-    frame it is as large for every length.
-    """
-    held: Tensor | None = None
-    for piece in pieces:
-        if held is not None:
-            yield held
-        held = piece
-    if held is not None:
-        yield from (part for part in held.tensor_split([held.shape[1] - 1], 1) if part.shape[1])
