@@ -206,9 +206,10 @@ class Aligned(nn.Module):
 
     def _decoded(self, chunk: Tensor, stream: Stream) -> Iterator[Tensor]:
         """The frames that this chunk lets the decoder give out: one piece, or none."""
+        decode = cast(AutoencoderKL, self.network).decode
         try:
             with self._binding.streaming(stream):
-                frames = self.network.decode(cast(Any, fold_frames(chunk)), return_dict=False)[0]
+                frames = decode(cast(Any, fold_frames(chunk)), return_dict=False)[0]
         except NothingYet:
             return
         if not stream.blank:
