@@ -59,7 +59,7 @@ def decoders(stack: Stack, others: dict[str, Stack]) -> dict[str, Method]:
     }
 
 
-def enlargers(stack: Stack, level: int = 20) -> dict[str, Method]:
+def enlargers(stack: Stack, level: int = UpsamplingRequest.noise_level) -> dict[str, Method]:
     """Ways to undo shrinking by the upsampler's factor."""
     upsampler, factor = stack.upsampler, stack.upsampler.factor
 

@@ -52,7 +52,7 @@ class GenerationOptions:
     upsample: Annotated[bool, typer.Option("--upsample", help="Larger frames, by the stack's upsampler.")] = False
     upsample_steps: Annotated[int | None, typer.Option(help="Its denoising steps.", show_default="4")] = None
     upsample_noise: Annotated[
-        int | None, typer.Option(help="On what it enlarges, 0 to 999: more hides and invents more.", show_default="20")
+        int | None, typer.Option(help="On what it enlarges, 0 to 999: more hides and invents more.", show_default="0")
     ] = None
     tile: Annotated[str | None, typer.Option(help="It works in such tiles.", metavar="HxW")] = None
     size: Size = None

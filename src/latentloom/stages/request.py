@@ -119,7 +119,7 @@ class UpsamplingRequest:
     """
 
     num_inference_steps: int = 4
-    noise_level: int = 20
+    noise_level: int = 0
     portion: int = 8
     overlap: int = 2
     tile: tuple[int, int] | None = None
