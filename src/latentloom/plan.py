@@ -36,7 +36,6 @@ PROBE_OPERATIONS = 1e11  # of the real call that time is taken from: a second or
 LOOKAHEAD = 60  # frames that the video encoder holds
 VIDEO_BYTES = 0.05  # a pixel of H.264 at our quality, from the clips of the demo
 STATM = Path("/proc/self/statm")
-HALO = 2  # frames that a temporal layer of the decoder holds on each side
 LOOP_COPIES = 6  # of its latents that a denoising loop holds: noise, sample, prediction, known frames, results
 
 
@@ -269,7 +268,7 @@ def _decoding(generation: Generation) -> _Work:
         calls=len(generation.outputs) * -(-num_frames // at_once),
         frames=at_once,
         call=call,
-        most=at_once + 2 * HALO,  # a layer looks at its chunk and at frames beside it
+        most=min(num_frames, at_once + 2 * stack.autoencoder.reach),  # a layer looks at its chunk and beside it
     )
 
 

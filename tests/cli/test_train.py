@@ -10,11 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.command import Command, refusal
+from tests.tiny import tiny_stack
 
 from latentloom.align import TemporalLayers
 from latentloom.cli.app import run
+from latentloom.cli.training_runs import starting_layers
 from latentloom.data.manifest import Caption, DatasetWriter
 from latentloom.data.video import read_video
+from latentloom.layers.context import ContextSpec
+from latentloom.layers.layer_set import LayerSet
 from latentloom.recipes import tiny
 from latentloom.stack import Stack
 from latentloom.stages.prediction import predict_frames
@@ -288,3 +292,13 @@ def test_a_defect_while_training_leaves_no_lock(latentloom, dataset, tmp_path, m
     result = latentloom("train", "autoencoder", dataset, "-o", tmp_path / "run", *TINY)
     assert (result.code, len(result.err.splitlines())) == (1, 1)
     assert not (tmp_path / "run" / "run.lock").exists()
+
+
+def test_prediction_layers_that_stand_still_learn_to_move_when_trained_further():
+    layer_set = LayerSet.driving().with_context()
+    stack = tiny_stack(layer_set=layer_set, sets=("keyframes", "prediction"))
+    moving = starting_layers(stack, "prediction", LayerSet.driving(), 0, ContextSpec(motion=8))
+    assert moving.ego_motion is not None
+    kept = moving.state_dict()
+    assert all(torch.equal(kept[name], x) for name, x in stack.temporal_layers("prediction").state_dict().items())
+    assert starting_layers(stack, "prediction", LayerSet.driving(), 0, ContextSpec()).ego_motion is None

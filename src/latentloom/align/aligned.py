@@ -150,14 +150,13 @@ class Aligned(nn.Module):
         temporal_strength: float = 1.0,
     ) -> Float[Tensor, "b t c h w"]:
         """``forward`` under ``conditions``; the layers are told those of the numbers that they know."""
-        known = {name: x for name, x in conditions.numbers.items() if name in self.layers.number_names}
         return self(
             sample,
             timestep,
             conditions.text,
             temporal_hidden_states=conditions.temporal_text,
             context=conditions.context,
-            numbers=known,
+            numbers=self.layers.known(conditions.numbers),
             attention_distance=attention_distance,
             alpha=alpha,
             temporal_strength=temporal_strength,
@@ -198,11 +197,8 @@ class Aligned(nn.Module):
             if stream is None:
                 clip = Clip(num_frames=chunk.shape[1], alpha=alpha, strength=temporal_strength)
                 stream = Stream(clip, len(chunk))
-            stream.begin_call(chunk.shape[1], ending=stops)
-            yield from self._decoded(chunk, stream)
-            while stops and not stream.finished:
-                stream.begin_call(0, ending=True)
-                yield from self._decoded(chunk[:, :1], stream)
+            for fed in stream.calls(chunk, ending=stops):
+                yield from self._decoded(fed, stream)
 
     def _decoded(self, chunk: Tensor, stream: Stream) -> Iterator[Tensor]:
         """The frames that this chunk lets the decoder give out: one piece, or none."""

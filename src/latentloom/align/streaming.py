@@ -1,13 +1,15 @@
 """A clip that passes through a decoder in chunks, with the same result as the whole (paper, Sec. 3.1.1; spec, 6).
 
 Each temporal layer needs a few frames after the one it makes: it holds its input back until they have come, and keeps
-those that later frames need. So no spatial layer sees a frame twice and memory does not grow with the clip; frames come
+those that later frames need. So no frame is decoded twice and memory does not grow with the clip; frames come
 out later than they go in, the last ones when the clip ends.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from latentloom.layers.base import Clip
@@ -45,10 +47,14 @@ class Stream:
         self._at_once = 0
         self._held: dict[nn.Module, _Held] = {}
 
-    def begin_call(self, num_new: int, *, ending: bool) -> None:
-        """A chunk of ``num_new`` frames begins its way; 0 is a blank one. ``ending`` says that no frames follow."""
-        self.blank, self.finished, self._ending = num_new == 0, ending, ending
-        self._at_once = max(self._at_once, num_new)
+    def calls(self, chunk: Float[Tensor, "b n c h w"], *, ending: bool) -> Iterator[Tensor]:
+        """What to send through the decoder now: the chunk; behind the last one (``ending``) blanks until all is out."""
+        self._ending, self._at_once = ending, max(self._at_once, chunk.shape[1])
+        self.blank, self.finished = False, ending
+        yield chunk
+        while ending and not self.finished:
+            self.blank = self.finished = True
+            yield torch.zeros_like(chunk[:, :1])
 
     def advance(self, layer: nn.Module, features: Tensor) -> Tensor:
         """The frames ``(b n) ...`` that can be made now that ``features`` have come.
@@ -71,7 +77,7 @@ class Stream:
         made = layer(held.frames.flatten(0, 1), clip, None).unflatten(0, (self.batch, -1))
         result = made[:, held.made - held.first : ready - held.first]
         kept = max(held.first, ready - halo)
-        self._held[layer] = _Held(frames=held.frames[:, kept - held.first :], first=kept, made=ready)
+        self._held[layer] = _Held(frames=held.frames[:, kept - held.first :].clone(), first=kept, made=ready)
         self.blank = False
         return result.flatten(0, 1)
 

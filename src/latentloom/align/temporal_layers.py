@@ -73,7 +73,8 @@ class TemporalLayers(ModelMixin, ConfigMixin):
     def extended(self, network: nn.Module, layer_set: LayerSet) -> Self:
         """These layers with what ``layer_set`` has beyond theirs, which computes exactly what these do at first.
 
-        Given frames alone are seen at once where the set shows them in the input (``ContextSpec.own_step``).
+        Given frames alone are seen at once where the set shows them in the input (``ContextSpec.own_step``); a guess
+        that learns to move stands still at first, within the rounding of a grid.
 
         Prediction and interpolation begin so from the layers of the key frames.
 
@@ -138,11 +139,15 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         """What moves the first guess of frames behind the given ones, where the set has it (``ContextSpec.motion``)."""
         return None if self.guess is None else self.guess.motion
 
+    def known(self, numbers: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Those of ``numbers`` that these layers can be told."""
+        return {name: values for name, values in numbers.items() if name in self.number_names}
+
     def first_guess(
         self, context: Float[Tensor, "b t _ h w"], numbers: Mapping[str, Shaped[Tensor, "b *t"]]
     ) -> Float[Tensor, "b t c h w"]:
         """All frames of clips as they may be by those given in ``context``, which a sampling walk can begin from."""
-        return guessed(context)[0] if self.guess is None else self.guess.frames(context, numbers)
+        return guessed(context)[0] if self.guess is None else self.guess.frames(context, self.known(numbers))
 
     def clip(
         self,

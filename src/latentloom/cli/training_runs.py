@@ -128,7 +128,8 @@ def run_temporal(
     stack = Stack.load(source)
     context = ContextSpec(own_step=False, first_guess=0) if maps_alone else ContextSpec(motion=MOTION[stage])
     layers = starting_layers(stack, stage, LayerSet.text() if text else LayerSet.driving(), config.loop.seed, context)
-    if maps_alone is not None and layers.layer_set.context != context:
+    own = layers.layer_set.context
+    if maps_alone is not None and own is not None and (own.own_step, own.first_guess > 0) != (not maps_alone,) * 2:
         raise ValueError(f"the {stage} layers of {source} take given frames in another way; leave --given out")
     cache = cached_latents(prepared, stack.vae)
     with training_progress("temporal" if stage == "keyframes" else stage) as report:
@@ -220,7 +221,7 @@ def starting_layers(
     """
     torch.manual_seed(seed)
     if f"temporal/{stage}" in stack.members or (stage == "keyframes" and stack.keyframe_set is not None):
-        layers = stack.temporal_layers(stage)
+        layers = with_movement(stack.temporal_layers(stage), stack, context)
     elif stage == "keyframes":
         layers = TemporalLayers.for_network(stack.unet, layer_set)
     elif (known := stack.keyframe_layers) is None:
@@ -229,6 +230,15 @@ def starting_layers(
         layers = known.extended(stack.unet, known.layer_set.with_context(context))
     check_transfer(layers, stack.unet)
     return layers
+
+
+def with_movement(layers: TemporalLayers, stack: Stack, context: ContextSpec | None) -> TemporalLayers:
+    """The layers, with a first guess that moves where ``context`` asks for one and theirs stands still."""
+    own = layers.layer_set.context
+    if context is None or own is None or not context.motion or not own.first_guess or own.motion:
+        return layers
+    moving = replace(layers.layer_set, context=replace(own, motion=context.motion))
+    return layers.extended(stack.unet, moving)
 
 
 def image_model(stack: Stack) -> ImageLDM:

@@ -71,12 +71,13 @@ class FirstGuess(nn.Module):
         self, context: Float[Tensor, "b t c_plus_1 h w"], numbers: Mapping[str, Shaped[Tensor, "b *t"]]
     ) -> Float[Tensor, "b t c h w"]:
         """The guess itself: ``guessed``, and beyond the last given frame that one, moved."""
-        guess = guessed(context)[0]
+        return self._on_the_way(guessed(context)[0], context, numbers)
+
+    def _on_the_way(self, guess: Tensor, context: Tensor, numbers: Mapping[str, Tensor]) -> Tensor:
         if self.motion is None:
             return guess
-        with torch.no_grad():
-            movement = self.motion(context, numbers)
         last = guess[:, -1]  # of frames behind the last given one that frame is the guess
+        movement = self.motion(context, numbers).detach()
         return torch.where(later_frames(context), moved(last, movement), guess)
 
     def forward(
@@ -89,8 +90,8 @@ class FirstGuess(nn.Module):
     ) -> Float[Tensor, "b t c h w"]:
         """The prediction with the guess in it; given frames, and clips without any, as they are."""
         context = context.to(prediction)
-        _, difference, distance = guessed(context)
-        guess = self.frames(context, numbers or {})
+        guess, difference, distance = guessed(context)
+        guess = self._on_the_way(guess, context, numbers or {})
         seen = torch.cat([noisy, prediction, guess, difference], 2)
         places = ((self.step, steps.float()), (self.distance, _DISTANCE_SCALE * distance.float()))
         embedded = [layer(sinusoid(x.flatten(), NUMBER_WIDTH).to(layer.weight.dtype)) for layer, x in places]

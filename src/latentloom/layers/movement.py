@@ -104,17 +104,18 @@ def _places(height: int, width: int, device: torch.device) -> Float[Tensor, "h w
 
 
 def _told(numbers: Mapping[str, Tensor], given: Bool[Tensor, "b t"]) -> Float[Tensor, "b t n"]:
-    """Steering, speed, their product (the turn) and the time since the frame before; with what of them is known."""
+    """Steering and its size, speed, their product (the turn), the time since the frame before; which are known."""
     shape = given.shape
 
     def known(name: str) -> tuple[Tensor, Tensor]:
         values = numbers.get(name, torch.full((shape[0],), torch.nan, device=given.device))
         values = values.float().reshape(shape[0], -1).expand(shape)
-        return values.nan_to_num(), values.isfinite().float()
+        finite = values.isfinite()
+        return values.where(finite, 0.0), finite.float()
 
     (steering, has_steering), (speed, has_speed) = known("steering"), known("speed")
     steering, speed, (fps, has_fps) = steering / _TYPICAL["steering"], speed / _TYPICAL["speed"], known("fps")
-    interval = has_fps * 10.0 / fps.clamp(min=1.0)
+    interval = (10.0 / fps).where(fps > 0, 0.0)
     turn = steering * speed
     return torch.stack([steering, has_steering, speed, has_speed, turn, steering.abs(), interval, has_fps], -1)
 

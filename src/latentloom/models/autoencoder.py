@@ -85,6 +85,12 @@ class VideoAutoencoder(nn.Module):
         """Channels per latent position."""
         return self.vae.config["latent_channels"]
 
+    @property
+    def reach(self) -> int:
+        """The most frames on each side that one temporal layer of the decoder looks at."""
+        layers = () if self.decoder_layers is None else self.decoder_layers.layers.values()
+        return max((getattr(layer, "halo", None) or 0 for layer in layers), default=0)
+
     @torch.no_grad()
     def encode(self, frames: Float[Tensor, "b t 3 H W"], chunk_size: int = 16) -> Float[Tensor, "b t c h w"]:
         """Pixels in [-1, 1] to latents.

@@ -78,7 +78,7 @@ def sample_clip(
     request: ClipRequest,
     *,
     known: KnownFrames | None = None,
-    begin_from: Float[Tensor, "1 t c h w"] | None = None,
+    start: Float[Tensor, "1 t c h w"] | None = None,
     scene: SceneTokens | None = None,
     numbers: Mapping[str, Float[Tensor, "1 *t"]] | None = None,
     noise: Float[Tensor, "1 t c h w"] | None = None,
@@ -91,7 +91,7 @@ def sample_clip(
     Args:
         known: frames that the result holds as they are; the network is told of them, with context guidance (paper,
             Sec. 3.2), which comes before text guidance.
-        begin_from: what the walk begins from, under noise, where ``request.strength`` is below 1.
+        start: what the walk begins from, under noise, where ``request.strength`` is below 1.
         scene: tokens for the layers that attend to them, with guidance of their own; not together with ``known``.
         numbers: further conditions beside the request's fps.
 
@@ -115,8 +115,8 @@ def sample_clip(
         noise,
         model.scheduler,
         request.num_inference_steps,
-        start=begin_from,
-        strength=1.0 if begin_from is None else request.strength,
+        start=start,
+        strength=1.0 if start is None else request.strength,
         eta=eta,
         generator=generator,
         callback=callback,
@@ -155,18 +155,18 @@ def sample_aligned(
     device, dtype = model.execution_device, model.unet.dtype
     if known is not None:
         known = KnownFrames(latents=known.latents.to(device, dtype), mask=known.mask.to(device, dtype))
-    told = {name: values.to(device) for name, values in numbers.items()}
+    told, start = {name: values.to(device) for name, values in numbers.items()}, None
+    if request.fps is not None:
+        told["fps"] = torch.tensor([request.fps], device=device)
+    if known is not None and request.strength < 1:
+        start = layers.first_guess(known.context, told)
     video = attach(model.unet, layers)
     network = partial(
         video.predict, temporal_strength=request.temporal_strength, attention_distance=request.attention_distance
     )
-    guess = None
-    if known is not None and request.strength < 1:
-        rate = {} if request.fps is None else {"fps": torch.tensor([request.fps], device=device)}
-        guess = layers.first_guess(known.context, {**rate, **told})
     options: dict[str, Any] = {"noise": noise, "generator": generator, "eta": eta, "callback": callback}
     try:
-        return sample_clip(model, network, request, known=known, begin_from=guess, numbers=told, **options)
+        return sample_clip(model, network, request, known=known, start=start, numbers=told, **options)
     finally:
         video.detach()
 

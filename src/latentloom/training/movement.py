@@ -2,7 +2,9 @@
 
 The movement has a loss of its own, on clean latents and their mirror images: a drive in a mirror is a drive that steers
 the other way. (Latents of a mirrored frame are near enough to the mirrored latents to learn movement from.) One clip is
-several examples, each with the first one or two frames of a part of it given.
+several examples, each with the first one or two frames of a part of it given; parts are half as long as clips, and what
+is learned on them adds up over whole clips in use. Given frames are clean: under noise (``context_noise``) movement is
+less sure.
 """
 
 from collections.abc import Mapping

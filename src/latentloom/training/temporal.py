@@ -131,8 +131,8 @@ class TemporalObjective(nn.Module):
         motion = self.video.layers.ego_motion
         if motion is None or self.config.given is None or not self.config.given.first:
             return loss, {}
-        movement = movement_loss(motion, batch["latents"], batch["numbers"], generator)
-        return loss + movement, {"movement": movement.item()}
+        movement = movement_loss(motion, batch["latents"], self.video.layers.known(batch["numbers"]), generator)
+        return loss + movement, {"diffusion": loss.item(), "movement": movement.item()}
 
     def with_given_frames(
         self, conditions: Conditions, latents: Tensor, given: GivenFrames, generator: torch.Generator
@@ -160,6 +160,8 @@ class TemporalTask:
         self.model, self.config, self.dataset, self.cache = model, config, dataset, cache
         model.freeze()
         self.video = attach(model.unet, layers.requires_grad_(True))
+        if layers.ego_motion is not None and (config.given is None or not config.given.first):
+            layers.ego_motion.requires_grad_(False)  # nothing lies behind the last given frame
         if config.gradient_checkpointing:
             self.video.enable_gradient_checkpointing()
         self.objective = TemporalObjective(self.video, model, config)
