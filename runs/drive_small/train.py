@@ -4,9 +4,10 @@
     python runs/drive_small/train.py ../shared/data -o work/twin --tiny            # the same path in minutes, of no use
 
 Hardware of the shipped weights: a two-core AMD EPYC (Zen 4, avx512_bf16), bf16, no GPU. Core-minutes: docs/log.md.
-Expected figures: docs/log.md and MODEL_CARD.md. The shipped weights took the same steps, but the autoencoder's rate began
-again after step 1,600, and prediction learned to move in 1,000 steps after these 2,000: what this makes is not
-bit-equal to them. The last step (`pack.py`) writes the folder that goes to src/latentloom/assets/drive_small.
+Expected figures: docs/log.md and MODEL_CARD.md. The shipped weights took the same steps, with two differences: the
+autoencoder's rate began again after step 1,600, and prediction learned to move in 1,000 steps after these 2,000. What
+this makes is not bit-equal to them. The last step (`pack.py`) writes the folder that goes to
+src/latentloom/assets/drive_small.
 """
 
 import argparse
