@@ -35,7 +35,7 @@ from latentloom.stack import Stack
 from latentloom.stages.request import UpsamplingRequest
 from latentloom.stages.upsampling import upsample_frames
 
-FRAMES, FPS, STEPS = 8, 6.5, 4
+FRAMES, FPS = 8, 6.5
 LEVELS = (0, 20, 60, 120, 250)
 ENOUGH = 8  # clips for a Frechet distance
 Method = Callable[[Tensor], Tensor]
@@ -75,7 +75,7 @@ def enlargers(stack: Stack, level: int = UpsamplingRequest.noise_level) -> dict[
     def diffused(temporal: bool) -> Method:
         def method(real: Tensor) -> Tensor:
             small = to_pixels(downsampled(from_pixels(real)[None], factor)[0])
-            request = UpsamplingRequest(num_inference_steps=STEPS, noise_level=level)
+            request = UpsamplingRequest(noise_level=level)
             layers = stack.upsampler_layers if temporal else None
             return torch.stack(list(upsample_frames(upsampler, layers, small, request)))
 

@@ -4,12 +4,12 @@
 
 Expected: figures.json and sheets in about forty minutes of two cores, no GPU. Rollouts begin on held-out frames. Each
 setting changes one thing of the stack's own: frames given to a window (S), noise on them, their guidance, the share of
-the denoising walk (`strength`). Drift is the
-slope of brightness, saturation and sharpness (0 to 255) per 100 frames, ``first/last`` compares sharpness and the mean
-frame difference of the first and the last 16 frames; joins are the frame differences where windows meet over those
-elsewhere. Steering: the mean sideways shift (pixels a frame, estimated flow in the band around the horizon; to the
-left turning right) for steering values on each start, captions without their turns, and its correlation with the
-values once each start's mean is taken out. Sheets: every eighth frame, a row per start; steering: a row per value.
+the denoising walk (`strength`). Drift is the slope of brightness, saturation and sharpness (0 to 255) per 100 frames,
+``first/last`` compares sharpness and the mean frame difference of the first and the last 16 frames; joins are the frame
+differences where windows meet over those elsewhere. Steering: the mean sideways shift (pixels a frame, estimated flow
+in the band around the horizon; to the left turning right) for steering values on each start, captions without their
+turns, and its correlation with the values once each start's mean is taken out. The flow alone is no proof: textures can
+crawl in place, so look at the sheet. Sheets: every eighth frame, a row per start; steering: a row per value.
 """
 
 import argparse

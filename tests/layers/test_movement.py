@@ -71,7 +71,7 @@ def test_every_number_matters_from_its_frame_on(number: str):
 
 
 def test_it_learns_where_steering_leads():
-    """A textured world that turns by the steering, two columns a frame at full lock."""
+    """A textured world that turns by the steering, two columns a frame at a twentieth of full lock."""
     torch.manual_seed(0)
     layer, generator = EgoMotion(2, 16), torch.Generator().manual_seed(0)
     optimizer = torch.optim.Adam(layer.parameters(), 3e-3)

@@ -129,7 +129,7 @@ def run_temporal(
     context = ContextSpec(own_step=False, first_guess=0) if maps_alone else ContextSpec(motion=MOTION[stage])
     layers = starting_layers(stack, stage, LayerSet.text() if text else LayerSet.driving(), config.loop.seed, context)
     own = layers.layer_set.context
-    if maps_alone is not None and own is not None and (own.own_step, own.first_guess > 0) != (not maps_alone,) * 2:
+    if maps_alone is not None and (own is None or replace(own, motion=context.motion) != context):
         raise ValueError(f"the {stage} layers of {source} take given frames in another way; leave --given out")
     cache = cached_latents(prepared, stack.vae)
     with training_progress("temporal" if stage == "keyframes" else stage) as report:

@@ -93,7 +93,7 @@ def sample_clip(
             Sec. 3.2), which comes before text guidance.
         start: what the walk begins from, under noise, where ``request.strength`` is below 1.
         scene: tokens for the layers that attend to them, with guidance of their own; not together with ``known``.
-        numbers: further conditions beside the request's fps.
+        numbers: further conditions by name; fps is one of them.
 
     Raises:
         ValueError: ``noise`` or known frames of another shape than the request, or latents that are not finite in the
@@ -181,8 +181,6 @@ def _chain(
 ) -> tuple[Conditions, *tuple[Link, ...]]:
     """The unconditional end of the guidance, and its links: known frames or a scene, where given, and the text."""
     warn_about_losses(model.tokenizer, [request.prompt, request.negative_prompt])
-    if request.fps is not None:
-        numbers["fps"] = torch.tensor([request.fps], device=model.execution_device)
     negative, positive = (_encode(model, text) for text in (request.negative_prompt, request.prompt))
     base = Conditions(text=negative, numbers=numbers)
     if scene is not None:

@@ -100,6 +100,11 @@ class TemporalTraining:
             )
 
     @property
+    def continues(self) -> bool:
+        """Whether clips go on behind given frames: prediction."""
+        return self.given is not None and bool(self.given.first)
+
+    @property
     def rates(self) -> tuple[float, ...]:
         """The rates of its clips, the coarse one first."""
         return (self.fps,) if self.fine_fps is None else (self.fps, self.fine_fps)
@@ -129,7 +134,7 @@ class TemporalObjective(nn.Module):
             loss_weight=made,
         )
         motion = self.video.layers.ego_motion
-        if motion is None or self.config.given is None or not self.config.given.first:
+        if motion is None or not self.config.continues:
             return loss, {}
         movement = movement_loss(motion, batch["latents"], self.video.layers.known(batch["numbers"]), generator)
         return loss + movement, {"diffusion": loss.item(), "movement": movement.item()}
@@ -160,7 +165,7 @@ class TemporalTask:
         self.model, self.config, self.dataset, self.cache = model, config, dataset, cache
         model.freeze()
         self.video = attach(model.unet, layers.requires_grad_(True))
-        if layers.ego_motion is not None and (config.given is None or not config.given.first):
+        if layers.ego_motion is not None and not config.continues:
             layers.ego_motion.requires_grad_(False)  # nothing lies behind the last given frame
         if config.gradient_checkpointing:
             self.video.enable_gradient_checkpointing()
