@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from latentloom.allocator import keep_freed_memory
+from latentloom.allocator import give_back_freed_memory, keep_freed_memory
 
 FAULTS = """
 import resource, torch
@@ -33,6 +33,25 @@ def test_buffers_of_the_step_before_cost_no_page_faults():
     assert any(faults(keep=False) > 100 for _ in range(6))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc alone is told")
+def test_what_is_kept_can_be_given_back():
+    code = """
+import torch
+from latentloom.allocator import give_back_freed_memory, keep_freed_memory
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096
+keep_freed_memory()
+held = [torch.ones(2 * 2**20) for _ in range(30)]  # 240 MB in blocks of the heap
+held.clear()
+kept = resident()
+give_back_freed_memory()
+print(kept - resident())
+"""
+    given_back = int(subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout)
+    assert given_back > 200e6
+
+
 def test_other_systems_are_left_alone(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     assert not keep_freed_memory()
+    give_back_freed_memory()

@@ -7,11 +7,12 @@ import pytest
 import torch
 from tests.tiny import tiny_stack
 
+from latentloom.allocator import HEAP_BLOCK
 from latentloom.generation.asked import Asked
 from latentloom.generation.videos import Generation, make_videos
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.upsampler import PixelUpsampler
-from latentloom.plan import _cost, _LiveBytes, _works, plan_of
+from latentloom.plan import HEAP, MAPPED, LiveBytes, _cost, _works, plan_of
 from latentloom.stack import Stack
 from latentloom.stack_folder import StageInfo
 from latentloom.stages.request import UpsamplingRequest
@@ -36,7 +37,7 @@ def generation(stack: Stack, **asked) -> Generation:
 
 
 def test_live_bytes_are_those_of_tensors_alive_at_once():
-    with _LiveBytes() as live:
+    with LiveBytes() as live:
         a = torch.zeros(1000)
         b = a + 1
         del a
@@ -49,11 +50,21 @@ def test_live_bytes_are_those_of_tensors_alive_at_once():
     assert live.now == 0
 
 
+def test_blocks_of_the_heap_count_with_its_holes():
+    with LiveBytes(mapped=1.25, heap=2.5) as live:
+        small = torch.empty(HEAP_BLOCK // 4 - 1)
+        assert live.now == 2.5 * small.nbytes
+        large = torch.empty(HEAP_BLOCK // 4)
+        assert live.now == 2.5 * small.nbytes + 1.25 * large.nbytes
+        del small
+    assert live.now == 1.25 * large.nbytes == 1.25 * HEAP_BLOCK
+
+
 def test_fake_tensors_count_what_real_ones_hold(stack):
     for work in _works(generation(stack, frames=40, passes=1, upsampling=UpsamplingRequest())):
         with torch.no_grad():
             work.call(work.frames)  # members are read from disk when they are first needed
-            with _LiveBytes() as real:
+            with LiveBytes(MAPPED, HEAP) as real:
                 work.call(work.frames)
         with torch.no_grad():
             operations, memory = _cost(work.call, work.frames)

@@ -2,8 +2,8 @@
 
 Each network is called once at its full size on fake tensors, which have shapes but no values: the operations it would
 do and the bytes it would hold at once are counted, not guessed. Time is those operations over the speed of a real call
-on few frames. Not counted: buffers inside kernels, and what the video encoder holds beyond its look-ahead.
-Measured against real runs in docs/log.md.
+on few frames. Not counted: the decoder's memory of the frames before while frames are enlarged, and what the video
+encoder holds beyond its look-ahead. Measured against real runs in docs/log.md.
 """
 
 import resource
@@ -22,6 +22,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 from latentloom.align import attach
+from latentloom.allocator import HEAP_BLOCK, give_back_freed_memory
 from latentloom.conditions import Conditions
 from latentloom.diffusion.guidance import num_predictions
 from latentloom.diffusion.sampler import num_evaluations
@@ -29,6 +30,7 @@ from latentloom.generation.files import DECODED_AT_ONCE
 from latentloom.generation.videos import Generation
 from latentloom.scenes import SceneTensors
 from latentloom.stages.cascade import CascadeStage
+from latentloom.stages.decoding import stream_frames
 from latentloom.stages.sampling import latent_shape
 from latentloom.stages.upsampling import rounded_tile
 
@@ -36,6 +38,9 @@ PROBE_OPERATIONS = 1e11  # of the real call that time is taken from: a second or
 LOOKAHEAD = 60  # frames that the video encoder holds
 VIDEO_BYTES = 0.05  # a pixel of H.264 at our quality, from the clips of the demo
 STATM = Path("/proc/self/statm")
+# Bytes that a process takes for each one alive in a tensor on the CPU (docs/log.md): blocks mapped one by one, with
+# what kernels use beside them; and blocks of glibc's heap, which leave holes where freed memory is kept.
+MAPPED, HEAP = 1.2, 2.75
 LOOP_COPIES = 6  # of its latents that a denoising loop holds: noise, sample, prediction, known frames, results
 
 
@@ -111,9 +116,9 @@ def plan_of(generation: Generation, *, measure_speed: bool = True) -> Plan:
     stack = generation.stack
     assert all((stack.unet, stack.text_encoder, stack.autoencoder))  # read from disk now: fake tensors have no values
     works = list(_works(generation))  # loads the rest of the networks
-    resident = _resident(generation.stack.device)  # before real calls: what those leave behind is in the stages
     stages = [_planned(work, measure_speed=measure_speed) for work in works]
-    return Plan(stages=[*stages, _writing(generation)], resident=resident)
+    give_back_freed_memory()  # what real calls leave behind is in the stages; compiled kernels stay
+    return Plan(stages=[*stages, _writing(generation)], resident=_resident(stack.device))
 
 
 @torch.no_grad()
@@ -138,7 +143,11 @@ def _planned(work: _Work, *, measure_speed: bool) -> StagePlan:
 
 def _cost(call: Callable[[int], Any], frames: int) -> tuple[float, int]:
     """Operations, and bytes held at once, of one call on fake tensors."""
-    with FakeTensorMode(allow_non_fake_inputs=True), _LiveBytes() as live, FlopCounterMode(display=False) as counter:
+    with (
+        FakeTensorMode(allow_non_fake_inputs=True),
+        LiveBytes(MAPPED, HEAP) as live,
+        FlopCounterMode(display=False) as counter,
+    ):
         call(frames)
     return float(counter.get_total_flops()), live.most
 
@@ -155,11 +164,16 @@ def _seconds(call: Callable[[int], Any], frames: int) -> float:
     return took
 
 
-class _LiveBytes(TorchDispatchMode):
-    """The most bytes of tensors that were alive at once within the block; those made before it do not count."""
+class LiveBytes(TorchDispatchMode):
+    """The most bytes of tensors that were alive at once within the block; those made before it do not count.
 
-    def __init__(self) -> None:
+    Args:
+        mapped, heap: by how much a byte on the CPU counts, in a block of its own or among those of the heap.
+    """
+
+    def __init__(self, mapped: float = 1.0, heap: float = 1.0) -> None:
         super().__init__()
+        self.mapped, self.heap = mapped, heap
         self.now = self.most = 0
         self.known = dict[int, weakref.finalize]()
 
@@ -169,11 +183,17 @@ class _LiveBytes(TorchDispatchMode):
             if isinstance(leaf, Tensor) and not func.is_view:  # a view of a weight is no new tensor
                 storage = leaf.untyped_storage()
                 if storage._cdata not in self.known:
-                    self.now += storage.nbytes()
+                    size = self._taken(storage.nbytes(), leaf.device)
+                    self.now += size
                     self.most = max(self.most, self.now)
-                    gone = weakref.finalize(storage, self._gone, storage._cdata, storage.nbytes())
+                    gone = weakref.finalize(storage, self._gone, storage._cdata, size)
                     self.known[storage._cdata] = gone
         return result
+
+    def _taken(self, size: int, device: torch.device) -> int:
+        if device.type != "cpu":
+            return size
+        return int(size * (self.heap if size < HEAP_BLOCK else self.mapped))
 
     def _gone(self, storage: int, size: int) -> None:
         del self.known[storage]
@@ -260,7 +280,9 @@ def _decoding(generation: Generation) -> _Work:
     _, _, *rest = latent_shape(stack, generation.request.clip)
 
     def call(frames: int) -> None:
-        stack.autoencoder.decode(torch.zeros(1, frames, *rest, device=stack.device, dtype=stack.dtype))
+        latents = torch.zeros(1, frames, *rest, device=stack.device, dtype=stack.dtype)
+        for _ in stream_frames(stack.autoencoder, latents.split(DECODED_AT_ONCE, 1)):
+            pass
 
     at_once = min(DECODED_AT_ONCE, num_frames)
     return _Work(
@@ -268,7 +290,7 @@ def _decoding(generation: Generation) -> _Work:
         calls=len(generation.outputs) * -(-num_frames // at_once),
         frames=at_once,
         call=call,
-        most=min(num_frames, at_once + 2 * stack.autoencoder.reach),  # a layer looks at its chunk and beside it
+        most=min(num_frames, 2 * at_once + 2 * stack.autoencoder.reach),  # each layer then keeps frames of before
     )
 
 

@@ -86,6 +86,8 @@ def test_only_frames_whose_boxes_are_known_are_drawn(boxed: Dataset, dataset: Da
         SceneImages(dataset, cache, told)
     untold = SceneImages(boxed, cache, replace(told, caption_dropout=1.0, boxes_dropout=1.0))[Draw(3, 0)]
     assert untold["caption"] == "" and set(untold["scene"]["labels"].tolist()) == {UNTOLD}
+    assert torch.equal(untold["covered"], item["covered"]), "a vehicle that was not told weighs as much"
+    assert item["covered"].nonzero().tolist() == [[1, 1], [1, 2]]
 
 
 def test_a_start_frame_follows_its_boxes_and_without_them_is_the_image_models(

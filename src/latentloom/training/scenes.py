@@ -45,9 +45,10 @@ class SceneTraining:
     """Settings of `train_scenes`. Layout is decided where there is little but noise, hence the bias.
 
     Attributes:
-        box_weight: of the error where a box is told, over that elsewhere: vehicles are small.
+        box_weight: of the error where a box is, told or not, over that elsewhere: vehicles are small.
         caption_dropout, boxes_dropout, number_dropout: shares of frames whose caption, boxes, or each of whose numbers
-            are not told. A caption names light and traffic too: what it says is learned from it, not from the scene.
+            are not told. A caption names light and traffic too, boxes are counted themselves: what these say is
+            learned from them, not from the numbers.
     """
 
     loop: LoopConfig
@@ -55,8 +56,8 @@ class SceneTraining:
     objective: ObjectiveConfig = field(default_factory=lambda: ObjectiveConfig(high_noise_bias=1.0))
     alpha_rate: float = 10.0
     box_weight: float = 5.0
-    caption_dropout: float = 0.3
-    boxes_dropout: float = 0.3
+    caption_dropout: float = 0.5
+    boxes_dropout: float = 0.5
     number_dropout: float = 0.1
     source_weights: Mapping[str, float] = field(default_factory=dict)
 
@@ -81,17 +82,20 @@ class SceneImages:
         index, frame = self.places[draw.item]
         record = self.dataset.records[index]
         chance = torch.rand(2 + len(NUMBERS), generator=torch.Generator().manual_seed(draw.seed)).tolist()
-        rows = None if chance[1] < self.config.boxes_dropout else self.boxes[record.id][frame]
+        there = self.boxes[record.id][frame]
         told = {
             name: record.labels[name][frame]
             for name, luck in zip(NUMBERS, chance[2:], strict=True)
             if name in record.labels and luck >= self.config.number_dropout
         }
+        rows = None if chance[1] < self.config.boxes_dropout else there
         scene = SceneTensors.of(rows, night=told.get("night"), vehicles=told.get("vehicles"))
+        latents = self.cache.latents(record, [frame])
         return {
-            "latents": self.cache.latents(record, [frame]),
+            "latents": latents,
             "caption": "" if chance[0] < self.config.caption_dropout else record.caption(frame),
             "scene": {"corners": scene.corners, "labels": scene.labels, "numbers": scene.numbers},
+            "covered": SceneTensors.of(there).covered(*latents.shape[-2:]),
             "id": f"{record.id}:{frame}",
         }
 
@@ -108,7 +112,6 @@ class SceneObjective(nn.Module):
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         scenes = SceneTensors(**batch["scene"])
         conditions = Conditions(text=self.text(batch["caption"]), temporal_text=self.encoder(scenes))
-        covered = scenes.covered(*batch["latents"].shape[-2:])[:, None, None]
         loss = training_loss(
             lambda noisy, timesteps: self.video.predict(noisy, timesteps, conditions),
             batch["latents"],
@@ -116,7 +119,7 @@ class SceneObjective(nn.Module):
             generator,
             prediction_type=self.prediction_type,
             config=self.config.objective,
-            loss_weight=1 + (self.config.box_weight - 1) * covered,
+            loss_weight=1 + (self.config.box_weight - 1) * batch["covered"][:, None, None],
         )
         return loss, {}
 
