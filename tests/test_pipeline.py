@@ -4,7 +4,7 @@ import pytest
 import torch
 from diffusers import DiffusionPipeline, EulerDiscreteScheduler
 from PIL import Image
-from tests.tiny import tiny_stack
+from tests.tiny import moving_layers, tiny_stack
 
 import latentloom
 from latentloom.align import TemporalLayers
@@ -201,3 +201,21 @@ def test_a_temporal_decoder_decodes_and_every_other_member_is_saved_too(tmp_path
     assert not torch.allclose(by_frame("a road", generator=generator(), output_type="pt").frames, frames, atol=1e-3)
     pipeline.save_pretrained(tmp_path / "saved")
     assert Stack.load(tmp_path / "saved").members == Stack.load(tmp_path / "stack").members
+
+
+def test_other_layers_do_not_take_the_place_of_those_that_predict(tmp_path):
+    """A stack whose key frames prediction makes: layers given for the key frames are saved beside it."""
+    layer_set = LayerSet.driving().with_context()
+    tiny_stack(layer_set=layer_set, sets=("prediction",)).save(tmp_path / "stack")
+    own = VideoLDMPipeline.from_pretrained(tmp_path / "stack")
+    own.save_pretrained(tmp_path / "same")
+    assert Stack.load(tmp_path / "same").members == Stack.load(tmp_path / "stack").members
+    mine = moving_layers(own.unet, LayerSet.driving(), seed=5)
+    VideoLDMPipeline.from_pretrained(tmp_path / "stack", temporal=mine).save_pretrained(tmp_path / "saved")
+    saved = Stack.load(tmp_path / "saved")
+    assert {"temporal/keyframes", "temporal/prediction"} <= set(saved.members)
+    before = Stack.load(tmp_path / "stack").temporal_layers("prediction").state_dict()
+    assert all(
+        torch.equal(value, before[name]) for name, value in saved.temporal_layers("prediction").state_dict().items()
+    )
+    assert saved.temporal_layers("keyframes").layer_set.context is None

@@ -61,8 +61,7 @@ def judged(
     real = dataset.frames(dataset.records[window.record], window.indices)
     autoencoder = stack.autoencoder
     latents = autoencoder.encode(from_pixels(real)[None].to(stack.dtype))
-    plain = stack.info.request(window.caption, fps=window.fps, guidance_scale=1.0)
-    plain = replace(stack.info.stages["interpolation"].window(plain), context_guidance_scale=1.0)
+    plain = stack.info.stages["interpolation"].window(stack.info.request(window.caption, fps=window.fps))
 
     def interpolated(rate: int, **changes: float) -> Tensor:
         request = replace(plain, **changes)

@@ -8,7 +8,8 @@ Expected: figures.json and sheets in ten minutes of two cores, no GPU. Held-out 
 kind of footage (the first word of a record's name); kinds with few clips get no Frechet distance. `decoder`: the
 same latents through the image decoder, the temporal one, and one of ``--other`` stacks (trained against an image
 discriminator). `upsampler`: frames shrunk four times, enlarged by repetition, by bicubic interpolation, by the image
-upsampler and by the temporally aligned one, and the response to the noise level. Frechet distances are in
+upsampler and by the temporally aligned one, and the response to the noise level; `world.py -o work/large --name large
+--scenes 240 --held-out-only --size 512 1024 ...` gives it clips enough. Frechet distances are in
 `evaluation.features` (two-stream random convolutions), comparable with each other only.
 """
 

@@ -37,7 +37,7 @@ from latentloom.stages.request import ClipRequest
 STARTS = ("lake_b_val", "highway_yellow_b", "world_0039", "world_0119")
 STEERED = ("lake_b_val", "world_0039", "world_0119", "world_0199")
 WHEEL = (-0.4, -0.2, 0.0, 0.2, 0.4)
-TURNS = ("turning", "going straight")  # parts of a caption that would say otherwise than the wheel
+TURNS = ("turning", "going straight")  # words of the parts of a caption that would say otherwise than the wheel
 BAND = (0.3, 0.6)  # of the height, about the horizon
 
 
@@ -60,7 +60,7 @@ class Judge:
         caption, start = self.start(name)
         numbers = None
         if steering is not None:
-            caption = ", ".join(part for part in caption.split(", ") if not part.startswith(TURNS))
+            caption = ", ".join(part for part in caption.split(", ") if not any(turn in part for turn in TURNS))
             numbers = {"steering": [steering] * num_frames}
         window = replace(self.window, prompt=caption, **changes)
         pieces = roll_out(self.stack, window, start, num_frames, overlap=overlap, numbers=numbers)

@@ -36,6 +36,7 @@ STEPS, BATCH = 700, 16
 NEAR = 0.08  # of the picture's height: what counts as a vehicle that can be judged
 LEAST = 6  # cells of an area that counts
 GUIDANCE = (1.0, 2.0, 4.0)
+COUNTS = (0, 3, 8)
 Box = tuple[float, float, float, float]
 
 
@@ -162,7 +163,7 @@ class Judge:
             "empty road": SceneTensors.of([]),
             "day": SceneTensors.of(night=0.0),
             "night": SceneTensors.of(night=1.0),
-            **{f"{count} vehicles": SceneTensors.of(vehicles=count) for count in (0, 3, 8)},
+            **{f"{count} vehicles": SceneTensors.of(vehicles=count) for count in COUNTS},
         }
         figures, rows = {}, []
         for name, scene in asked.items():
@@ -175,6 +176,21 @@ class Judge:
             rows += pictures[:6]
         contact_sheet(torch.stack(rows), self.output / "labels.png", columns=min(6, len(captions)))
         return figures
+
+
+def real_figures(
+    dataset: Dataset, marker: Marker, places: list[tuple[int, int]], known: dict[int, list]
+) -> dict[str, float]:
+    """What the instrument finds on real frames like those asked for: what could be reached at best."""
+    seen = {place: found(marker, dataset.frames(dataset.records[place[0]], [place[1]])[0]) for place in places}
+    near = {place: vehicles(known[place[0]][place[1]], NEAR) for place in places}
+    scores = [best(near[place], seen[place]) for place in places if 1 <= len(near[place]) <= 2]
+    figures = {"IoU, real frames": sum(scores) / len(scores), "real frames": float(len(scores))}
+    for count in COUNTS:
+        alike = [place for place in places if abs(len(vehicles(known[place[0]][place[1]])) - count) <= count // 8]
+        figures[f"areas, real frames of {count} vehicles"] = sum(len(seen[place]) for place in alike) / len(alike)
+    print(figures, flush=True)
+    return figures
 
 
 def main() -> None:
@@ -192,13 +208,8 @@ def main() -> None:
         for split in ("train", "val")
     }
     marker = train_marker(dataset, places["train"], known)
-    held = [(i, f) for i, f in places["val"] if vehicles(known[i][f], NEAR)]
-    real = [
-        best(vehicles(known[i][f], NEAR), found(marker, dataset.frames(dataset.records[i], [f])[0])) for i, f in held
-    ]
-    figures = {"IoU on real frames": sum(real) / len(real), "real frames": float(len(real))}
-    print(figures, flush=True)
-    few = [(i, f) for i, f in held if len(vehicles(known[i][f], NEAR)) <= 2]
+    figures = real_figures(dataset, marker, places["val"], known)
+    few = [(i, f) for i, f in places["val"] if 1 <= len(vehicles(known[i][f], NEAR)) <= 2]
     chosen = [few[k] for k in spread(len(few), arguments.frames)]
     cases = [(dataset.records[i].caption(f), known[i][f]) for i, f in chosen]
     judge = Judge(Stack.load(arguments.stack, dtype=preferred_dtype()), marker, arguments.output)

@@ -1,6 +1,6 @@
 """From the shared footage to the embedded stack `drive-small`: every command, in order; the same command continues.
 
-    python runs/drive_small/train.py ../shared/data -o work/drive_small            # about nine core-hours
+    python runs/drive_small/train.py ../shared/data -o work/drive_small            # about twelve core-hours
     python runs/drive_small/train.py ../shared/data -o work/twin --tiny            # the same path in minutes, of no use
 
 Hardware of the shipped weights: a two-core AMD EPYC (Zen 4, avx512_bf16), bf16, no GPU. Core-minutes: docs/log.md.
@@ -38,7 +38,7 @@ IMAGES = {
     "world": 0.30,
 }
 DEFAULTS = (
-    *("--prediction", "context_noise=0", "strength=0.6"),
+    *("--prediction", "context_noise=0", "strength=0.8"),
     *("--interpolation", "context_noise=0", "num_inference_steps=2"),
 )
 FINE = {"fine": 0.45, "highway": 0.20}

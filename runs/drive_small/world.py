@@ -57,14 +57,16 @@ def main() -> None:
     parser.add_argument("--fps", type=float, default=7.0)
     parser.add_argument("--size", type=int, nargs=2, default=(128, 256), metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--first-seed", type=int, default=1000)
+    parser.add_argument("--held-out-only", action="store_true", help="leave out the others: more to judge by")
     arguments = parser.parse_args()
     with DatasetWriter(arguments.output, {"kind": "drive-small footage", "size": list(arguments.size)}) as writer:
         for number in range(arguments.scenes):
             clip_id = f"{arguments.name}_{number:04d}"
-            if not writer.has(clip_id):
+            held_out = number % HELD_OUT == HELD_OUT - 1
+            if not writer.has(clip_id) and (held_out or not arguments.held_out_only):
                 scene = random_scene(arguments.first_seed + number)
                 clip = render(scene, arguments.frames, arguments.fps, *arguments.size)
-                record = add_scene(writer, clip_id, clip, held_out=number % HELD_OUT == HELD_OUT - 1)
+                record = add_scene(writer, clip_id, clip, held_out=held_out)
                 print(record.id, record.captions[0].text, flush=True)
 
 

@@ -25,6 +25,7 @@ from transformers import CLIPTextModel, PreTrainedTokenizerBase
 from latentloom.align import TemporalLayers
 from latentloom.diffusion.sampler import num_evaluations
 from latentloom.models.autoencoder import VideoAutoencoder
+from latentloom.models.text import warn_about_losses
 from latentloom.stack import Stack
 from latentloom.stack_folder import IMAGE_MEMBERS, StackInfo, default_info
 from latentloom.stages.decoding import decode_frames
@@ -140,7 +141,8 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
             ValueError: the folder exists and is not empty, or weights are not finite.
         """
         members = {name: x for name, x in self.components.items() if name != "temporal" and x is not None}
-        layers = {self._source.keyframe_set or "keyframes": self.temporal}
+        own = self.temporal is self._source.keyframe_layers
+        layers = {self._source.keyframe_set if own else "keyframes": self.temporal}
         self._source.replace(self.info, **members, temporal=layers).save(Path(save_directory))
 
     def temporal_layers(self, name: str) -> TemporalLayers:
@@ -230,6 +232,7 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
             self.info.request(text, negative_prompt=negative, temporal_strength=temporal_strength, **changes)
             for text, negative in zip(prompts, negatives, strict=True)
         ]
+        warn_about_losses(self.tokenizer, [*prompts, *negatives])
         for request in requests:
             request.check_size(size_factor(self))
         return [request for request in requests for _ in range(num_videos_per_prompt)]

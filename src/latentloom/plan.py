@@ -237,14 +237,13 @@ def _start_frame(generation: Generation) -> _Work:
 
 def _windows(generation: Generation, stage: CascadeStage) -> _Work:
     """Windows of key frames, prediction or one interpolation."""
-    stack, clip, given = generation.stack, stage.window, stage.layers != "keyframes"
+    stack, clip = generation.stack, stage.window
     layers = stack.temporal_layers(stage.layers)
-    branches = num_predictions(*((clip.context_guidance_scale,) if given else ()), clip.guidance_scale)
-    strength = clip.strength if given else 1.0  # key frames have nothing to begin from
+    branches = num_predictions(*stage.guidance_scales)
 
     def call(frames: int) -> None:
         noise, times, conditions = _inputs(generation, branches, frames)
-        context = torch.cat([noise, noise[:, :, :1]], 2) if given else None
+        context = torch.cat([noise, noise[:, :, :1]], 2) if stage.given else None
         numbers = {name: torch.zeros(branches, device=stack.device) for name in layers.number_names}
         video = attach(stack.unet, layers)
         try:
@@ -257,7 +256,7 @@ def _windows(generation: Generation, stage: CascadeStage) -> _Work:
     count = stage.num_windows
     return _Work(
         stage=stage.name,
-        calls=count * len(generation.outputs) * num_evaluations(stack.scheduler, clip.num_inference_steps, strength),
+        calls=count * len(generation.outputs) * stage.num_evaluations(stack.scheduler),
         frames=clip.num_frames,
         call=call,
         held=LOOP_COPIES * latents,

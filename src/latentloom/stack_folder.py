@@ -45,6 +45,7 @@ class StageInfo:
         fps: the rates of its clips, the coarse one first.
         context_noise: diffusion step of the noise on given frames, 0 to 999.
         context_guidance_scale: of the given frames, 1 is plain.
+        guidance_scale: of the text; None is that of the key frames. What given frames on both sides decide needs none.
         num_inference_steps: denoising steps; None is as many as the key frames get.
         strength: the share of them that is walked, from a guess by the given frames; 1 is the whole, from noise.
 
@@ -56,6 +57,7 @@ class StageInfo:
     fps: tuple[float, ...]
     context_noise: int = 0
     context_guidance_scale: float = 1.0
+    guidance_scale: float | None = None
     num_inference_steps: int | None = None
     strength: float = 1.0
 
@@ -71,6 +73,7 @@ class StageInfo:
             num_frames=self.num_frames,
             context_noise=self.context_noise,
             context_guidance_scale=self.context_guidance_scale,
+            guidance_scale=clip.guidance_scale if self.guidance_scale is None else self.guidance_scale,
             num_inference_steps=self.num_inference_steps or clip.num_inference_steps,
             strength=self.strength,
             attention_distance=None,

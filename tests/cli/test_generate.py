@@ -7,13 +7,14 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from tests.command import refusal
-from tests.tiny import tiny_stack
+from tests.tiny import tiny_stack, tiny_unet
 
 from latentloom.data.video import read_video
 from latentloom.layers.layer_set import LayerSet
 from latentloom.stack import Stack
 from latentloom.stack_folder import StageInfo
 from latentloom.stages import prediction
+from latentloom.stages.journal import Journal
 
 
 def words(folder, output, *more):
@@ -207,7 +208,29 @@ def test_of_several_futures_the_finished_ones_are_kept(latentloom, long_stack, t
     again = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert sorted(again) == sorted(before)
     assert all(again[name] == before[name] for name in before if not name.endswith(".json"))
-    assert "was made otherwise" in refusal(latentloom(*command, "--seed", 5))
+    assert "was made with another seed" in refusal(latentloom(*command, "--seed", 5))
+    assert latentloom(*command, "--save-latents").out.count("done before") == 0, "no future has its latents yet"
+    again = {path.name: path.read_bytes() for path in tmp_path.glob("*.mp4")}
+    assert all(again[name] == before[name] for name in again)
+    Stack.load(long_stack).replace(unet=tiny_unet(seed=1)).save(tmp_path / "retrained")
+    assert "was made with another stack" in refusal(latentloom("generate", tmp_path / "retrained", *command[2:]))
+
+
+def test_killed_behind_the_receipt_the_same_command_clears_up(latentloom, long_stack, tmp_path, monkeypatch):
+    command = words(long_stack, tmp_path / "out.mp4", "--frames", 6)
+
+    def killed(journal):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_remove", killed)
+        assert latentloom(*command).code == 130
+    assert {"out.json", "out.journal"} <= set(names(tmp_path))
+    video = (tmp_path / "out.mp4").read_bytes()
+    assert "was made with another seed" in refusal(latentloom(*command, "--seed", 5))
+    assert "done before" in latentloom(*command).out
+    assert "out.journal" not in names(tmp_path) and (tmp_path / "out.mp4").read_bytes() == video
+    assert "exists" in refusal(latentloom(*command))
 
 
 def test_a_refusal_within_the_work_leaves_no_journal(latentloom, long_stack, tmp_path):

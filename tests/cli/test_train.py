@@ -192,6 +192,7 @@ def test_an_image_model_moves_to_another_autoencoder(latentloom, chain, dataset,
     moved, other = Stack.load(tmp_path / "moved" / "stack"), load_file(tmp_path / "other" / WEIGHTS)
     assert all(tensor.equal(other[name]) for name, tensor in moved.vae.state_dict().items())
     assert "temporal/keyframes" in moved.members, "its temporal layers are there to be trained further"
+    assert "made for the image model before: temporal/keyframes" in result.out
     said = refusal(latentloom(*words, "--autoencoder", tmp_path / "narrow", "-o", tmp_path / "refused"))
     assert "the autoencoder makes 2 at 1/" in said
 

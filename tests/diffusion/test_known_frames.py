@@ -2,8 +2,9 @@ import pytest
 import torch
 from diffusers import DDIMScheduler
 
-from latentloom.conditions import Conditions, concatenate
+from latentloom.conditions import Conditions
 from latentloom.diffusion.augmentation import noised_context
+from latentloom.diffusion.guidance import guided, is_told
 from latentloom.diffusion.known_frames import KnownFrames
 from latentloom.diffusion.masks import masked_context, pinned_frames_mask
 from latentloom.diffusion.objective import add_noise
@@ -35,23 +36,28 @@ def test_the_network_sees_known_frames_as_noisy_as_the_rest_at_every_step():
         assert timestep == 999 or not torch.allclose(latents[:, 1:3], expected[:, 1:3])
 
 
-def test_conditions_without_context_know_nothing_of_the_known_frames():
+def test_under_guidance_every_prediction_sees_the_same_known_frames():
     known, noise, latents = KnownFrames(latents=clip(), mask=MASK), clip(1), clip(2)
     text = torch.zeros(2, 1, 1)
-    told = Conditions(text=text, context=masked_context(clip(), MASK))
+    free, told = Conditions(text=text), Conditions(text=text, context=masked_context(clip(), MASK))
     seen = []
 
     def network(latents, timestep, conditions):
         seen.append(latents)
         return latents
 
-    shown, timestep = known.keeping_where_told(network, noise, SCHEDULER), torch.tensor(500)
-    shown(torch.cat([latents] * 2), timestep, concatenate([Conditions(text=text), told]))
-    shown(latents, timestep, Conditions(text=text))
-    known.keeping(lambda z, t: seen.append(z) or z, noise, SCHEDULER)(latents, timestep)
-    free, kept = seen[0].chunk(2)
-    assert torch.equal(free, latents) and torch.equal(seen[1], latents)
-    assert torch.equal(kept, seen[2]) and not torch.equal(kept, latents)
+    known.keeping(guided(network, free, (2.0, told)), noise, SCHEDULER)(latents, torch.tensor(500))
+    without, under = seen[0].chunk(2)
+    expected = add_noise(clip(), noise, torch.tensor([500] * 2), NoiseSchedule.from_scheduler(SCHEDULER))
+    assert torch.equal(without, under)
+    assert torch.equal(under[:, [0, 3]], expected[:, [0, 3]]) and torch.equal(under[:, 1:3], latents[:, 1:3])
+
+
+def test_frames_are_told_where_a_prediction_with_them_is_computed():
+    text = torch.zeros(2, 1, 1)
+    free, told = Conditions(text=text), Conditions(text=text, context=masked_context(clip(), MASK))
+    assert is_told(free, (1.0, told), (2.0, told)) and is_told(free, (0.0, told), (1.0, told))
+    assert not is_told(free, (0.0, told), (0.0, told)) and not is_told(free, (2.0, free))
 
 
 def test_in_the_result_known_frames_are_what_was_given_and_the_others_are_left():

@@ -75,11 +75,16 @@ def test_given_frames_are_kept_by_every_sampler(scheduler):
     assert clip.isfinite().all()
 
 
-def test_context_guidance_of_zero_does_without_the_context_and_text_guidance_of_one_without_negative(model):
-    free = predicted(model, context_guidance_scale=0.0, guidance_scale=0.0, context_noise=0)
+@pytest.mark.parametrize("strength", [1.0, 0.6])
+def test_context_guidance_of_zero_does_without_the_context(model, strength):
+    zero = {"context_guidance_scale": 0.0, "guidance_scale": 0.0, "strength": strength}
+    free = predicted(model, context_noise=0, **zero)
     for given, level in ((START, 200), (START + 1, 0)):
-        other = predicted(model, given, context_guidance_scale=0.0, guidance_scale=0.0, context_noise=level)
+        other = predicted(model, given, context_noise=level, **zero)
         assert torch.equal(free[:, 2:], other[:, 2:])
+
+
+def test_text_guidance_of_one_does_without_the_negative_prompt(model):
     alone = predicted(model, context_guidance_scale=1.0, guidance_scale=1.0)
     assert torch.equal(
         alone, predicted(model, context_guidance_scale=1.0, guidance_scale=1.0, negative_prompt="a lake")

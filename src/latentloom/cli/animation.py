@@ -21,6 +21,7 @@ from latentloom.cli.training_runs import (
     image_model,
     save_once,
     starting_layers,
+    tell_what_stays,
     training_progress,
 )
 from latentloom.data.clips import Window, clip_windows
@@ -112,6 +113,7 @@ def _make(
     _print_plan(stack, dataset, windows, image, temporal)
     cache = cached_latents(dataset, stack.vae)
     if image is not None:
+        tell_what_stays(stack, "temporal/keyframes")
         stack = _fine_tuned(stack, image, dataset, cache, work / "image")
     stack = _woven(stack, temporal, dataset, cache, work / "temporal", _info(stack, name, windows))
     save_once(stack, work / "stack")

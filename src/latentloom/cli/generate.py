@@ -1,7 +1,7 @@
 """``latentloom generate``: a video from a sentence, or from a picture and a sentence. The work is in ``generation``."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,6 +11,7 @@ from latentloom.cli.shared_options import takes
 
 if TYPE_CHECKING:
     from latentloom.generation.videos import Generation
+    from latentloom.stages.cascade import CascadeStage
 
 
 Prompt = Annotated[str, typer.Argument(help="What the video shows.")]
@@ -68,24 +69,18 @@ def print_request(generation: "Generation") -> None:
     import torch
 
     from latentloom.cli.tables import print_table
-    from latentloom.diffusion.guidance import num_predictions
-    from latentloom.diffusion.sampler import num_evaluations
     from latentloom.generation.asked import unfamiliar_rate
 
     stack, asked, request = generation.stack, generation.asked, generation.request
     clip, windows = request.clip, generation.num_windows
     predicted = request.predicted
-    scales, first = (clip.guidance_scale,), clip
-    if asked.needs_start_frame:
-        scales, first = (predicted.context_guidance_scale, predicted.guidance_scale), predicted
-    frames = num_predictions(*scales) * first.num_frames
-    sampling = f"{num_evaluations(stack.scheduler, clip.num_inference_steps)} evaluations of {frames} frames"
+    sampling = ", ".join(_told_of(stage, stack.scheduler, windows > 1) for stage in generation.stages)
     parameters = sum(row.get("parameters", 0) for row in stack.describe()["members"].values())
     larger = "" if asked.upsampling is None else f", then {stack.upsampler.factor} times larger"
     rows = [
         ("prompt", clip.prompt or "(none)"),
         ("clip", f"{request.num_frames} frames of {clip.height}x{clip.width}, {request.fps:g} a second{larger}"),
-        ("sampling", f"{f'{windows} windows, of key frames ' * (windows > 1)}{sampling}, seed {asked.seed}"),
+        ("sampling", f"{sampling}; seed {asked.seed}"),
         ("guidance", f"{clip.guidance_scale:g}, temporal strength {clip.temporal_strength:g}"),
         ("stack", f"{stack.info.name}, {parameters / 1e6:.1f} M parameters"),
         (
@@ -102,6 +97,15 @@ def print_request(generation: "Generation") -> None:
     print_table(("", ""), rows)
 
 
+def _told_of(stage: "CascadeStage", scheduler: Any, several: bool) -> str:
+    """``"4 windows of prediction, each 15 evaluations of 32 frames"``."""
+    from latentloom.diffusion.guidance import num_predictions
+
+    frames = num_predictions(*stage.guidance_scales) * stage.window.num_frames
+    each = f"{stage.num_evaluations(scheduler)} evaluations of {frames} frames"
+    return f"{stage.num_windows} windows of {stage.name}, each {each}" if several else each
+
+
 def _outputs(output: Path, rollouts: int) -> list[Path]:
     """The videos that will be written."""
     if output.suffix.lower() != ".mp4":
@@ -115,7 +119,6 @@ def _check_outputs(outputs: list[Path], save_latents: bool, force: bool) -> None
     suffixes = [".mp4", ".png", ".json", *([".safetensors"] if save_latents else [])]
     if len(outputs) > 1:  # of several futures those with a receipt are finished, and kept if they are of this command
         outputs = [output for output in outputs if force or not output.with_suffix(".json").is_file()]
-    for output in outputs:  # a journal without a receipt: killed at the end, and what is there is its own
-        begun = (output.with_suffix(".journal") / "settings.json").is_file()
-        begun = begun and not output.with_suffix(".json").exists()
+    for output in outputs:  # what lies beside a journal is its own: killed at the end, perhaps with the receipt written
+        begun = output.with_suffix(".journal").is_dir()
         check_outputs([output.with_suffix(suffix) for suffix in suffixes], force=force or begun)

@@ -26,7 +26,7 @@ from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
 from latentloom.models.scenes import SceneEncoder
 from latentloom.scenes import LABELS
 from latentloom.stack import Stack
-from latentloom.stack_folder import DECODER, UPSAMPLER, UPSAMPLER_LAYERS, StackInfo, StageInfo
+from latentloom.stack_folder import DECODER, TEMPORAL, UPSAMPLER, UPSAMPLER_LAYERS, StackInfo, StageInfo
 from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
 from latentloom.training.decoder import DecoderTraining, train_decoder
 from latentloom.training.image import ImageTraining, fill_cache, train_image
@@ -68,6 +68,7 @@ def run_image(
             if DECODER in stack.members:
                 print("left out: the temporal layers of the decoder before; train new ones with `train decoder`")
             stack = stack.without(DECODER).replace(vae=vae)
+        tell_what_stays(stack)
         begin: dict[str, Any] = {"model": image_model(stack)}
     cache = cached_latents(prepared, stack.vae)
     with training_progress("image") as report:
@@ -90,6 +91,16 @@ def image_info(output: Path, dataset: Dataset) -> StackInfo:
         num_inference_steps=SAMPLING_STEPS,
         note="An image model; `latentloom train temporal` makes it a video model.",
     )
+
+
+def tell_what_stays(stack: Stack, *trained: str) -> None:
+    """Name the layers that stay on an image model which is trained further, but for those ``trained`` then.
+
+    They may well fit (paper, Sec. 4.2.1), on the latents of another autoencoder hardly; further training begins there.
+    """
+    kept = [name for name in stack.members if name.startswith((f"{TEMPORAL}/", "scene/")) and name not in trained]
+    if kept:
+        print(f"stay as they are, made for the image model before: {', '.join(kept)}; train them further")
 
 
 def check_same_latents(known: AutoencoderKL, other: AutoencoderKL) -> None:
@@ -138,15 +149,19 @@ def run_temporal(
     if stage == "keyframes":
         info = replace(info, num_frames=config.num_frames, fps=config.fps)
     else:
-        info = replace(info, stages={**info.stages, stage: stage_info(config)})
+        info = replace(info, stages={**info.stages, stage: stage_info(stage, config)})
     save_once(stack.replace(info, temporal={stage: layers}), output / "stack")
     print(f"done: {output / 'stack'}")
 
 
-def stage_info(config: TemporalTraining) -> StageInfo:
-    """What layers with given frames are sampled with: a quarter of the noise on the frames that they saw at most."""
+def stage_info(stage: TemporalStage, config: TemporalTraining) -> StageInfo:
+    """What layers with given frames are sampled with: a quarter of the noise on the frames that they saw at most.
+
+    Between given frames the text has nothing to decide: without guidance.
+    """
     noise = config.given.most_noise // 4 if config.given is not None else 0
-    return StageInfo(num_frames=config.num_frames, fps=config.rates, context_noise=noise)
+    guidance = 1.0 if stage == "interpolation" else None
+    return StageInfo(num_frames=config.num_frames, fps=config.rates, context_noise=noise, guidance_scale=guidance)
 
 
 def run_decoder(config: DecoderTraining, dataset: Path, output: Path, source: str) -> None:

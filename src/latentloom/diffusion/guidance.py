@@ -53,6 +53,11 @@ def necessary(chain: Sequence[Link]) -> list[Link]:
     return [link for link, after in zip(chain, following, strict=True) if link[0] != after]
 
 
+def is_told(base: Conditions, *links: Link) -> bool:
+    """Whether any prediction that is computed is told of given frames."""
+    return any(conditions.context is not None for _, conditions in necessary([(1.0, base), *links]))
+
+
 def num_predictions(*scales: float) -> int:
     """How many predictions guidance by links of these scales computes at each step."""
     chain = [1.0, *scales]

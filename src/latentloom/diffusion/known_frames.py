@@ -5,7 +5,7 @@ noisy as the rest, as in training, whatever was made of them before, and in the 
 bit. (Layers that show given frames in the input put them there clean; ``ContextSpec.own_step``.)
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -13,8 +13,6 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from latentloom.conditions import Conditions
-from latentloom.diffusion.guidance import Network
 from latentloom.diffusion.masks import masked_context, pinned_frames_mask
 from latentloom.diffusion.objective import add_noise
 from latentloom.diffusion.sampler import Predict
@@ -52,38 +50,16 @@ class KnownFrames:
     def keeping(self, predict: Predict, noise: Float[Tensor, "b t c h w"], scheduler: Any) -> Predict:
         """``predict`` that is shown the known frames under ``noise`` at each step's level, whatever was made of them.
 
+        Under guidance all predictions are, with context and without: what the layers are told is all that differs.
+
         Raises:
             ValueError: a scheduler that states no variance-preserving noise schedule.
         """
-        noisy = self._under(noise, scheduler)
-
-        def shown(latents: Tensor, timestep: Tensor, /) -> Tensor:
-            return predict(torch.where(self.mask.bool(), noisy(timestep), latents), timestep)
-
-        return shown
-
-    def keeping_where_told(self, network: Network, noise: Float[Tensor, "b t c h w"], scheduler: Any) -> Network:
-        """``keeping`` for a network under guidance: conditions without context know nothing of these frames.
-
-        Raises:
-            ValueError: as ``keeping``.
-        """
-        noisy = self._under(noise, scheduler)
-
-        def shown(latents: Tensor, timestep: Tensor, conditions: Conditions) -> Tensor:
-            if conditions.context is not None:
-                frames = noisy(timestep).repeat(len(latents) // len(noise), 1, 1, 1, 1)
-                latents = torch.where(conditions.context[:, :, -1:].bool(), frames, latents)
-            return network(latents, timestep, conditions)
-
-        return shown
-
-    def _under(self, noise: Tensor, scheduler: Any) -> Callable[[Tensor], Tensor]:
-        """The known frames under ``noise`` at a step."""
         schedule = NoiseSchedule.from_scheduler(scheduler)
 
-        def noisy(timestep: Tensor) -> Tensor:
+        def shown(latents: Tensor, timestep: Tensor, /) -> Tensor:
             steps = torch.as_tensor(timestep, device=noise.device).round().long().reshape(-1).expand(len(noise))
-            return add_noise(self.latents, noise, steps, schedule)
+            known = add_noise(self.latents, noise, steps, schedule)
+            return predict(torch.where(self.mask.bool(), known, latents), timestep)
 
-        return noisy
+        return shown

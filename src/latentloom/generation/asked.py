@@ -9,12 +9,15 @@ from latentloom.stack import Stack
 from latentloom.stack_folder import SCENE_ENCODER, UPSAMPLER, StageInfo
 from latentloom.stages.cascade import CascadeRequest, num_keyframes
 from latentloom.stages.interpolation import FACTOR, interpolated_count
-from latentloom.stages.request import ClipRequest, UpsamplingRequest
+from latentloom.stages.request import UpsamplingRequest
 from latentloom.stages.sampling import size_factor
 from latentloom.stages.steering import steering_of
 
 FAMILIAR = 1.6
 """Up to this ratio a frame rate is like another: layers meet footage at rates around their own (`clip_windows`)."""
+
+GIVEN = ("context_noise", "context_guidance_scale")
+"""What a user may say of the frames that prediction is given; it counts more than the stage's own values."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,12 +70,12 @@ def checked_cascade(stack: Stack, asked: Asked) -> CascadeRequest:
     request = CascadeRequest(clip=clip, num_frames=num_frames, passes=asked.passes)
     if predicts:
         stage = stages.get("prediction", StageInfo(num_frames=info.num_frames, fps=(info.fps,)))
-        predicted = _window(clip, stage, asked)
+        said = {name: asked.changes[name] for name in GIVEN if name in asked.changes}
+        predicted = replace(stage.window(clip), **said)
         overlap = max(1, min(CascadeRequest.overlap, predicted.num_frames - 1))
         request = replace(request, prediction=predicted, overlap=overlap)
     if "interpolation" in stages:
-        window = replace(_window(clip, stages["interpolation"], asked), guidance_scale=1.0, context_guidance_scale=1.0)
-        request = replace(request, interpolation=window)
+        request = replace(request, interpolation=stages["interpolation"].window(clip))
     if asked.steer is not None:
         if "steering" not in stack.temporal_layers("prediction").number_names:
             raise ValueError(f"the prediction layers of {info.name} take no steering; train others with labels")
@@ -96,12 +99,6 @@ def _num_frames(asked: Asked, fps: float, usual: int) -> int:
     if asked.frames is not None:
         return asked.frames
     return usual if asked.seconds is None else max(1, round(asked.seconds * fps))
-
-
-def _window(clip: ClipRequest, stage: StageInfo, asked: Asked) -> ClipRequest:
-    """A window of a stage that is given frames; what the user said of given frames counts more than its own values."""
-    said = {name: asked.changes[name] for name in ("context_noise", "context_guidance_scale") if name in asked.changes}
-    return replace(stage.window(clip), **said)
 
 
 def _check_members(stack: Stack, asked: Asked) -> None:

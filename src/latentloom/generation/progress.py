@@ -1,6 +1,6 @@
 """How work in progress is shown: the caller's way, a bar, a line or nothing. Light: commands import it at once."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,10 +30,17 @@ def _unheard(done: int, total: int, note: str = "") -> None:
 
 
 class Windows:
-    """Windows and the denoising steps within them as one progress."""
+    """Windows and the denoising steps within them as one progress.
 
-    def __init__(self, advance: Advance, windows: int, steps: int) -> None:
-        self.advance, self.windows, self.steps, self.done = advance, windows, steps, 0
+    Args:
+        stages: name in the journal to windows and steps of each.
+    """
+
+    def __init__(self, advance: Advance, stages: Mapping[str, tuple[int, int]]) -> None:
+        self.advance, self.steps = advance, {name: steps for name, (_, steps) in stages.items()}
+        self.windows = sum(windows for windows, _ in stages.values())
+        self.total = sum(windows * steps for windows, steps in stages.values())
+        self.finished = self.done = 0
         self._show(0)
 
     def counting(self, remember: "Remember") -> "Remember":
@@ -41,7 +48,8 @@ class Windows:
 
         def counted(stage: str, index: int, make: "Callable[[], Tensor]", /) -> "Tensor":
             result = remember(stage, index, make)
-            self.done += 1
+            self.finished += 1
+            self.done += self.steps[stage]
             self._show(0)
             return result
 
@@ -49,10 +57,8 @@ class Windows:
 
     def step(self, step: int, timestep: "Tensor", latents: "Tensor") -> None:
         """A denoising loop's callback."""
-        if step + 1 < self.steps:
-            self._show(step + 1)
+        self._show(step + 1)
 
     def _show(self, step: int) -> None:
-        total = self.windows * self.steps
-        note = f"window {min(self.done + 1, self.windows)} of {self.windows}" if self.windows > 1 else ""
-        self.advance(self.done * self.steps + step, total, note)
+        note = f"window {min(self.finished + 1, self.windows)} of {self.windows}" if self.windows > 1 else ""
+        self.advance(min(self.done + step, self.total), self.total, note)

@@ -23,6 +23,7 @@ from latentloom.files import digest_of, remove_debris
 from latentloom.generation.asked import Asked, checked_cascade
 from latentloom.generation.files import DECODED_AT_ONCE, VideoFiles, write_video_files
 from latentloom.generation.progress import Show, Windows, show_nothing
+from latentloom.models.text import warn_about_losses
 from latentloom.models.untrusted import read_json
 from latentloom.precision import preferred_dtype
 from latentloom.receipt import environment
@@ -63,6 +64,7 @@ class Generation:
         Raises:
             ValueError: what the stack cannot make.
         """
+        warn_about_losses(stack.tokenizer, [asked.prompt, asked.changes.get("negative_prompt", "")])
         files = tuple(VideoFiles.beside(output, save_latents=save_latents) for output in outputs)
         return cls(stack=stack, asked=asked, request=checked_cascade(stack, asked), outputs=files)
 
@@ -77,6 +79,16 @@ class Generation:
         return sum(stage.num_windows for stage in self.stages)
 
     @property
+    def work(self) -> dict[str, tuple[int, int]]:
+        """Stage to windows and evaluations of each, as a journal names them; upsampling counts its portions."""
+        scheduler = self.stack.scheduler
+        work = {stage.name: (stage.num_windows, stage.num_evaluations(scheduler)) for stage in self.stages}
+        if self.asked.upsampling is not None:
+            steps = num_evaluations(self.stack.upsampler.scheduler, self.asked.upsampling.num_inference_steps)
+            work["upsampling"] = (self.portions, steps)
+        return work
+
+    @property
     def portions(self) -> int:
         """How often the upsampler is called for a video."""
         upsampling = self.asked.upsampling
@@ -86,8 +98,20 @@ class Generation:
         return max(1, math.ceil((self.request.num_frames - overlap) / (upsampling.portion - overlap)))
 
     @property
+    def made_of(self) -> dict[str, Any]:
+        """All that the bits depend on, as JSON values: a journal goes on, and a video is kept, where it is the same."""
+        everything = {
+            "request": asdict(self.request.clip),
+            "seed": self.asked.seed,
+            **self.settings,
+            "stack": dict(self.stack.checksums),
+            "environment": environment(self.stack.dtype, self.stack.device),
+        }
+        return json.loads(json.dumps(everything))
+
+    @property
     def settings(self) -> dict[str, Any]:
-        """What the bits depend on beside clip, seed, stack and machine: for journal and receipt."""
+        """What they depend on beside clip, seed, stack and machine."""
         asked = self.asked
         start = "text" if asked.needs_start_frame else None
         if asked.start_frame is not None:
@@ -119,8 +143,7 @@ def make_videos(generation: Generation, *, show: Show = show_nothing, force: boo
     start: Tensor | None = None
     for future, files in enumerate(generation.outputs):
         one = replace(generation, request=replace(generation.request, future=future), outputs=(files,))
-        if len(generation.outputs) > 1 and files.receipt.is_file() and not force:
-            _check_made_before(one)
+        if not force and _made_before(one, several=len(generation.outputs) > 1):
             yield Finished(files=files, before=True)
             continue
         if generation.asked.needs_start_frame and start is None:
@@ -159,19 +182,11 @@ def make_video(generation: Generation, start: Tensor | None, show: Show = show_n
     """The video of the first output; what is finished of a long one lies in a journal until the receipt is written."""
     stack, asked, request = generation.stack, generation.asked, generation.request
     (files,) = generation.outputs
-    settings = generation.settings
-    windows, portions = generation.num_windows, generation.portions
-    begun = {
-        "request": asdict(request.clip),
-        "seed": asked.seed,
-        **settings,
-        "stack": dict(stack.checksums),
-        "environment": environment(stack.dtype, stack.device),
-    }
-    journal = Journal.opened(files.journal, begun) if windows + portions > 1 else nullcontext()
+    several = generation.num_windows + generation.portions > 1
+    journal = Journal.opened(files.journal, generation.made_of) if several else nullcontext()
     with journal as kept, show("sampling") as advance:
         remember = make_anew if kept is None else kept.remember
-        shown = Windows(advance, windows + portions, num_evaluations(stack.scheduler, request.clip.num_inference_steps))
+        shown = Windows(advance, generation.work)
         pieces = generate_latents(
             stack,
             request,
@@ -190,7 +205,7 @@ def make_video(generation: Generation, start: Tensor | None, show: Show = show_n
             seed=asked.seed,
             fps=request.fps,
             enlarge=_enlarging(stack, asked.upsampling, asked.seed, request.future, shown.counting(remember)),
-            settings=settings,
+            settings=generation.settings,
         )
 
 
@@ -210,13 +225,25 @@ def _enlarging(
     )
 
 
-def _check_made_before(generation: Generation) -> None:
-    """Refuse a receipt of another generation. Raises ``ValueError``."""
+def _made_before(generation: Generation, *, several: bool) -> bool:
+    """Whether the video is there: one of ``several`` futures, or one whose journal was not removed to the end.
+
+    Raises:
+        ValueError: it was made otherwise.
+    """
     (files,) = generation.outputs
+    left_over = files.journal.is_dir()
+    if not all(path.is_file() for path in files.paths) or not (several or left_over):
+        return False
     receipt = read_json(files.receipt)
-    wanted = {"request": asdict(generation.request.clip), "seed": generation.asked.seed}
-    wanted, settings = (json.loads(json.dumps(values)) for values in (wanted, generation.settings))
-    made = receipt.get("settings")
-    same = isinstance(made, dict) and all(made.get(name) == value for name, value in settings.items())
-    if not same or any(receipt.get(name) != value for name, value in wanted.items()):
-        raise ValueError(f"{files.video} exists and was made otherwise; choose another name or overwrite with --force")
+    parts = [receipt, *(receipt.get(name) for name in ("settings", "stack"))]
+    _, settings, stack = (part if isinstance(part, dict) else {} for part in parts)
+    made = {**settings, **receipt, "stack": stack.get("members")}
+    if differing := sorted(name for name, value in generation.made_of.items() if made.get(name) != value):
+        raise ValueError(
+            f"{files.video} exists and was made with another {', '.join(differing)}; choose another name or overwrite"
+            " with --force"
+        )
+    if left_over:
+        Journal.discard(files.journal)
+    return True

@@ -4,14 +4,15 @@ Latents only between the stages, a window at a time: memory does not grow with t
 finished is remembered. Decoding and upsampling take the stream as it comes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
-from latentloom.diffusion.sampler import StepCallback
+from latentloom.diffusion.sampler import StepCallback, num_evaluations
 from latentloom.seeds import Stream, seed_of
 from latentloom.stages.interpolation import FACTOR, RATES, interpolate_frames, interpolation_name
 from latentloom.stages.journal import Remember, make_anew
@@ -32,7 +33,8 @@ class CascadeStage:
         layers: the set of temporal layers.
         window: one of the clips; the last one may be shorter.
         num_windows: how many there are.
-        joins: frames of the finished video where a window but the first begins to add its own.
+        joins: frames of the finished video that lie across a seam: between the last frame of what was there and the
+            first that a window adds, as far apart as later interpolations put them.
     """
 
     name: str
@@ -40,6 +42,21 @@ class CascadeStage:
     window: ClipRequest
     num_windows: int
     joins: Sequence[int]
+
+    @property
+    def given(self) -> bool:
+        """Whether its windows are given frames, to go on from or to fill between."""
+        return self.name != "keyframes"
+
+    @property
+    def guidance_scales(self) -> tuple[float, ...]:
+        """Of the chain of guidance, the given frames' before the text's."""
+        context = (self.window.context_guidance_scale,) if self.given else ()
+        return (*context, self.window.guidance_scale)
+
+    def num_evaluations(self, scheduler: Any) -> int:
+        """How often a window calls the network; key frames have nothing to begin from but noise."""
+        return num_evaluations(scheduler, self.window.num_inference_steps, self.window.strength if self.given else 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,14 +117,14 @@ class CascadeRequest:
             new, spread = window.num_frames - 1, FACTOR**level
             count = -(-(needed - 1) // new)
             needed = min(num_keyframes(self.num_frames, level + 1), count * new // FACTOR + 1)
-            joins = range(new * spread + 1, self.num_frames, new * spread)
+            joins = _seams(range(new + 1, self.num_frames, new), spread, self.num_frames)
             later.insert(0, _stage(interpolation_name(rate), "interpolation", window, count, joins))
         made, begins = 1 if from_frame else self.first.num_frames, list[int]()
         while made < needed:
-            begins.append(made * FACTOR**self.passes)
+            begins.append(made)
             made += self.predicted.num_frames - min(made, self.overlap)
         if begins:
-            joins = begins[1:] if from_frame else begins
+            joins = _seams(begins[1:] if from_frame else begins, FACTOR**self.passes, self.num_frames)
             later.insert(0, _stage("prediction", "prediction", self.predicted, len(begins), joins))
         first = [] if from_frame else [_stage("keyframes", "keyframes", self.first, 1, ())]
         return [*first, *later]
@@ -131,6 +148,12 @@ class CascadeRequest:
     def fps(self) -> float | None:
         """Its frames per second."""
         return None if self.clip.fps is None else self.clip.fps * FACTOR**self.passes
+
+
+def _seams(begins: Iterable[int], spread: int, num_frames: int) -> list[int]:
+    """Where windows begin, counted in frames of which ``spread`` make one, to frames of the finished video."""
+    each = (range((begin - 1) * spread + 1, begin * spread + 1) for begin in begins)
+    return [frame for seam in each for frame in seam if frame < num_frames]
 
 
 def _stage(name: str, layers: str, window: ClipRequest, num_windows: int, joins: Sequence[int]) -> CascadeStage:

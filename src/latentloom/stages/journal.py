@@ -53,6 +53,14 @@ class Journal:
                 folder.rmdir()  # only where nothing is left in it
 
     @classmethod
+    def discard(cls, folder: Path) -> None:
+        """Remove what is left of the journal of a finished video. Raises ``ValueError`` while a process holds it."""
+        with locked(folder):
+            cls(folder)._remove()
+        with suppress(OSError):
+            folder.rmdir()
+
+    @classmethod
     def _held(cls, folder: Path, settings: Mapping[str, Any]) -> "Iterator[Journal]":
         remove_debris(folder)
         _agree(folder / "settings.json", json.loads(json.dumps(settings, default=str)))
@@ -75,7 +83,8 @@ class Journal:
         return known
 
     def _remove(self) -> None:
-        (self.folder / "settings.json").unlink()  # first: what is left of a removal cut short is no journal
+        settings = self.folder / "settings.json"
+        settings.unlink(missing_ok=True)  # first: what is left of a removal cut short is no journal
         for path in _windows(self.folder):
             path.unlink()
 

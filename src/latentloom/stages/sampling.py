@@ -18,11 +18,11 @@ from transformers import CLIPTextModel, PreTrainedTokenizerBase
 from latentloom.align import TemporalLayers, attach
 from latentloom.conditions import Conditions
 from latentloom.diffusion.augmentation import noised_context
-from latentloom.diffusion.guidance import Link, Network, guided
+from latentloom.diffusion.guidance import Link, Network, guided, is_told
 from latentloom.diffusion.known_frames import KnownFrames
 from latentloom.diffusion.sampler import StepCallback, clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule
-from latentloom.models.text import encode_text, warn_about_losses
+from latentloom.models.text import encode_text
 from latentloom.stages.request import ClipRequest
 
 
@@ -90,8 +90,8 @@ def sample_clip(
 
     Args:
         known: frames that the result holds as they are; the network is told of them, with context guidance (paper,
-            Sec. 3.2), which comes before text guidance.
-        start: what the walk begins from, under noise, where ``request.strength`` is below 1.
+            Sec. 3.2), which comes before text guidance. Under scales of 0 for both nothing else knows of them.
+        start: what the walk begins from, under noise, where ``request.strength`` is below 1 and known frames are told.
         scene: tokens for the layers that attend to them, with guidance of their own; not together with ``known``.
         numbers: further conditions by name; fps is one of them.
 
@@ -107,9 +107,12 @@ def sample_clip(
     if known is not None and known.latents.shape != shape:
         raise ValueError(f"the known frames are {tuple(known.latents.shape)}, this request needs {shape} (1 t c h w)")
     noise = noise.to(device, model.unet.dtype)
-    if known is not None:
-        network = known.keeping_where_told(network, noise, model.scheduler)
-    predict = guided(network, *_chain(model, request, known, scene, dict(numbers or {}), generator))
+    base, *links = _chain(model, request, known, scene, dict(numbers or {}), generator)
+    predict = guided(network, base, *links)
+    if known is not None and is_told(base, *links):
+        predict = known.keeping(predict, noise, model.scheduler)
+    else:
+        start = None  # a guess by frames that nothing is to be known of
     latents = denoise(
         predict,
         noise,
@@ -158,7 +161,7 @@ def sample_aligned(
     told, start = {name: values.to(device) for name, values in numbers.items()}, None
     if request.fps is not None:
         told["fps"] = torch.tensor([request.fps], device=device)
-    if known is not None and request.strength < 1:
+    if known is not None and request.strength < 1 and request.temporal_strength > 0:
         start = layers.first_guess(known.context, told)
     video = attach(model.unet, layers)
     network = partial(
@@ -180,7 +183,6 @@ def _chain(
     generator: torch.Generator | None,
 ) -> tuple[Conditions, *tuple[Link, ...]]:
     """The unconditional end of the guidance, and its links: known frames or a scene, where given, and the text."""
-    warn_about_losses(model.tokenizer, [request.prompt, request.negative_prompt])
     negative, positive = (_encode(model, text) for text in (request.negative_prompt, request.prompt))
     base = Conditions(text=negative, numbers=numbers)
     if scene is not None:
