@@ -3,10 +3,10 @@
     python runs/drive_small/long_video.py drive-small -o work/long --seconds 10 60 --kills 5
     python runs/drive_small/long_video.py drive-small -o work/long_fine -- --interpolate 1 --upsample
 
-Expected: figures.json in about twenty minutes of two cores with ``--steps 6``, no GPU. Memory is the largest resident
-set of the command (wait4), disk the largest size its journal had; both beside what `latentloom plan` says, and time
-too. Drift is per 100 frames (``evaluation.drift``), joins are the changes where windows of a stage meet over those
-elsewhere (1: no jump). Then the shortest video is made again, killed (SIGKILL) soon after as many random windows as
+Expected: figures.json in about fifteen minutes of two cores (six with ``--steps 6``), no GPU. Memory is the largest
+resident set of the command (wait4), disk the largest size its journal had; both beside what `latentloom plan` says,
+and time too. Drift is per 100 frames (``evaluation.drift``), joins are the changes where windows of a stage meet over
+those elsewhere (1: no jump). Then the shortest video is made again, killed (SIGKILL) soon after as many random windows as
 ``--kills`` says, and continued each time by the same command; its bytes must be those of the one made in one piece.
 Options behind ``--`` go to `latentloom generate`, and to the plan.
 """
@@ -126,12 +126,13 @@ def main() -> None:
     parser.add_argument("stack")
     parser.add_argument("-o", "--output", type=Path, required=True, help="a new folder")
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 60.0])
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, help="the stack's own unless said")
     parser.add_argument("--kills", type=int, default=5)
     parser.add_argument("more", nargs="*", help="further options of generate")
     arguments = parser.parse_args()
     arguments.output.mkdir(parents=True)
-    more, figures = ["--steps", str(arguments.steps), *arguments.more], dict[str, Any]()
+    steps = [] if arguments.steps is None else ["--steps", str(arguments.steps)]
+    more, figures = [*steps, *arguments.more], dict[str, Any]()
 
     def note(name: str, row: dict[str, Any]) -> None:
         figures[name] = row

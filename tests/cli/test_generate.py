@@ -151,7 +151,7 @@ def test_a_video_longer_than_a_clip_is_predicted_and_interpolated(latentloom, lo
     result = latentloom(*words(long_stack, tmp_path / "out.mp4", "--seconds", 1.5, "--interpolate", 1))
     assert result.code == 0, result.err
     assert "36 frames of 32x64, 24 a second" in result.out
-    assert "windows" in result.out and "guidance 1.5, noise 50" in result.out
+    assert "prediction 3 x 3 evaluations of 12 frames" in result.out and "guidance 1.5, noise 50" in result.out
     video = read_video(tmp_path / "out.mp4")
     assert (len(video.frames), video.fps) == (36, 24)
     assert names(tmp_path) == ["out.json", "out.mp4", "out.png"], "no journal is left"

@@ -7,6 +7,7 @@ from tests.small_networks import awake, small_upsampler
 from latentloom.align import TemporalLayers, attach
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.upsampler import PixelUpsampler
+from latentloom.stages.journal import Journal
 from latentloom.stages.request import UpsamplingRequest
 from latentloom.stages.upsampling import tiled, upsample_frames
 
@@ -85,6 +86,23 @@ def test_finished_portions_are_remembered(upsampler, layers):
 
     made(upsampler, layers, frames(8), remember=remember)
     assert seen == [("upsampling", 0), ("upsampling", 1), ("upsampling", 2)]
+
+
+@pytest.mark.parametrize("after", [1, 2])
+def test_killed_after_a_portion_and_continued_the_frames_are_the_same(upsampler, layers, tmp_path, after):
+    expected = made(upsampler, layers, frames(8))
+
+    def killed(stage, index, make):
+        if index == after:
+            raise KeyboardInterrupt
+        return journal.remember(stage, index, make)
+
+    with pytest.raises(KeyboardInterrupt), Journal.opened(tmp_path / "journal", {}) as journal:
+        made(upsampler, layers, frames(8), remember=killed)
+    with Journal.opened(tmp_path / "journal", {}) as journal:
+        assert journal.num_windows == after
+        assert torch.equal(made(upsampler, layers, frames(8), remember=journal.remember), expected)
+        assert journal.num_windows == 3
 
 
 def test_the_image_upsampler_is_itself_again_afterwards(upsampler, layers):

@@ -98,12 +98,12 @@ def print_request(generation: "Generation") -> None:
 
 
 def _told_of(stage: "CascadeStage", scheduler: Any, several: bool) -> str:
-    """``"4 windows of prediction, each 15 evaluations of 32 frames"``."""
+    """``"prediction 4 x 15 evaluations of 32 frames"``."""
     from latentloom.diffusion.guidance import num_predictions
 
     frames = num_predictions(*stage.guidance_scales) * stage.window.num_frames
     each = f"{stage.num_evaluations(scheduler)} evaluations of {frames} frames"
-    return f"{stage.num_windows} windows of {stage.name}, each {each}" if several else each
+    return f"{stage.name} {stage.num_windows} x {each}" if several else each
 
 
 def _outputs(output: Path, rollouts: int) -> list[Path]:
