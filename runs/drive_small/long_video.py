@@ -6,8 +6,8 @@
 Expected: figures.json in about fifteen minutes of two cores (six with ``--steps 6``), no GPU. Memory is the largest
 resident set of the command (wait4), disk the largest size its journal had; both beside what `latentloom plan` says,
 and time too. Drift is per 100 frames (``evaluation.drift``), joins are the changes where windows of a stage meet over
-those elsewhere (1: no jump). Then the shortest video is made again, killed (SIGKILL) soon after as many random windows as
-``--kills`` says, and continued each time by the same command; its bytes must be those of the one made in one piece.
+those elsewhere (1: no jump). Then the shortest video is made again, killed (SIGKILL) soon after as many random windows
+as ``--kills`` says, and continued each time by the same command; its bytes must be those of the one made in one piece.
 Options behind ``--`` go to `latentloom generate`, and to the plan.
 """
 
