@@ -25,8 +25,9 @@ from latentloom.files import digest_of, printable, whole_folder
 from latentloom.models import loading
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.scenes import SceneEncoder
-from latentloom.models.untrusted import PICKLES, num_values, safetensors_header
+from latentloom.models.untrusted import PICKLES, num_values
 from latentloom.models.upsampler import PixelUpsampler
+from latentloom.models.weights import DIFFUSERS, TRANSFORMERS, Weights
 from latentloom.receipt import library_version
 from latentloom.stack_folder import (
     DECODER,
@@ -291,10 +292,10 @@ def _describe(member: Any) -> dict[str, Any]:
 
 
 def _describe_files(folder: Path) -> dict[str, Any]:
-    weights = next(iter(sorted(folder.glob("*.safetensors"))), None)
     row: dict[str, Any] = {"bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file())}
-    if weights is not None:
-        row["parameters"] = num_values(safetensors_header(weights))
+    if any(folder.glob("*.safetensors")):
+        stem = TRANSFORMERS if folder.name == "text_encoder" else DIFFUSERS
+        row["parameters"] = num_values(Weights.find(folder, stem).read_header())
     return row
 
 

@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Self
 
 from latentloom.files import digest_of, printable
-from latentloom.models.untrusted import check_member_folder, read_json, safetensors_header
+from latentloom.models.untrusted import check_member_folder, read_json
+from latentloom.models.weights import DIFFUSERS, TRANSFORMERS, check_weights
 from latentloom.stages.request import ClipRequest, check_prompt
 
 ASSETS = Path(__file__).parent / "assets"
@@ -26,14 +27,8 @@ DECODER = "decoder_temporal"
 UPSAMPLER, UPSAMPLER_LAYERS = "upsampler", "upsampler_temporal"
 SCENE_ENCODER, SCENE_LAYERS = "scene/encoder", "scene/layers"
 OPTIONAL = (DECODER, UPSAMPLER, UPSAMPLER_LAYERS, SCENE_ENCODER, SCENE_LAYERS)
-_NETWORK = ("config.json", "diffusion_pytorch_model.safetensors")
-IMAGE_MEMBERS = {  # and the files without which each cannot be loaded
-    "unet": _NETWORK,
-    "vae": _NETWORK,
-    "text_encoder": ("config.json", "model.safetensors"),
-    "tokenizer": ("tokenizer_config.json",),
-    "scheduler": ("scheduler_config.json",),
-}
+IMAGE_MEMBERS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+_CONFIGS = {"tokenizer": "tokenizer_config.json", "scheduler": "scheduler_config.json"}  # of members without weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,11 +189,11 @@ def files_of(folder: Path, members: Iterable[str]) -> list[str]:
     """
     files = []
     for name in members:
-        required = IMAGE_MEMBERS.get(name, _NETWORK)
-        check_member_folder(folder / name, required)
-        for file in required:
-            read = safetensors_header if file.endswith(".safetensors") else read_json
-            read(folder / name / file)
+        if name in _CONFIGS:
+            check_member_folder(folder / name, [_CONFIGS[name]])
+            read_json(folder / name / _CONFIGS[name])
+        else:
+            check_weights(folder / name, TRANSFORMERS if name == "text_encoder" else DIFFUSERS)
         files += [path.relative_to(folder).as_posix() for path in sorted((folder / name).iterdir()) if path.is_file()]
     return files
 

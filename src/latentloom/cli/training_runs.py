@@ -22,8 +22,9 @@ from latentloom.layers.context import ContextSpec
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.image_ldm import ImageLDM
-from latentloom.models.loading import DIFFUSERS_WEIGHTS, load_vae
+from latentloom.models.loading import load_vae
 from latentloom.models.scenes import SceneEncoder
+from latentloom.models.weights import DIFFUSERS
 from latentloom.scenes import LABELS
 from latentloom.stack import Stack
 from latentloom.stack_folder import DECODER, TEMPORAL, UPSAMPLER, UPSAMPLER_LAYERS, StackInfo, StageInfo
@@ -274,10 +275,10 @@ def autoencoder_folder(source: str) -> Path:
         ValueError: there is none.
     """
     for folder in (Path(source) / "final", Path(source) / "vae", Path(source)):
-        if (folder / DIFFUSERS_WEIGHTS).is_file():
+        if any(folder.glob(f"{DIFFUSERS}*.safetensors")):
             return folder
     raise ValueError(
-        f"{source} holds no autoencoder: expected a folder with {DIFFUSERS_WEIGHTS}, a finished run of"
+        f"{source} holds no autoencoder: expected a folder with {DIFFUSERS}.safetensors, a finished run of"
         " `latentloom train autoencoder`, or a stack"
     )
 

@@ -20,13 +20,12 @@ from transformers import CLIPTextModel, CLIPTokenizer, PreTrainedTokenizerBase, 
 
 from latentloom.align import TemporalLayers
 from latentloom.models.scenes import SceneEncoder
-from latentloom.models.untrusted import check_member_folder, printable, read_json, safetensors_header
+from latentloom.models.untrusted import check_member_folder, printable, read_json
 from latentloom.models.upsampler import PixelUpsampler
+from latentloom.models.weights import DIFFUSERS, TRANSFORMERS, Weights, check_weights
 
 Network = TypeVar("Network", bound=nn.Module)
 Result = TypeVar("Result")
-DIFFUSERS_WEIGHTS = "diffusion_pytorch_model.safetensors"
-TRANSFORMERS_WEIGHTS = "model.safetensors"
 TEMPORAL = "temporal"
 # The class names a tokenizer_config.json may ask for; transformers 5 saves PreTrainedTokenizerFast under the first.
 TOKENIZERS: dict[str, type[PreTrainedTokenizerBase]] = {
@@ -51,16 +50,16 @@ def load_vae(folder: Path, dtype: torch.dtype) -> AutoencoderKL:
 
 def load_text_encoder(folder: Path, dtype: torch.dtype) -> CLIPTextModel:
     """The text encoder. Raises ``ValueError`` naming the file and what is wrong with it."""
-    check_weights(folder, TRANSFORMERS_WEIGHTS)
-    options = {"dtype": dtype, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    weights = check_weights(folder, TRANSFORMERS)
+    options = {"dtype": dtype, **_options(weights), "output_loading_info": True}
     model, info = _told(folder, lambda: cast(Any, CLIPTextModel).from_pretrained(folder, **options))
-    _check_loaded(folder / TRANSFORMERS_WEIGHTS, model, info)
+    _check_loaded(folder, model, info)
     return model
 
 
 def load_temporal(folder: Path, dtype: torch.dtype) -> TemporalLayers:
     """One set of temporal layers. Raises ``ValueError`` naming the folder and what is wrong with it."""
-    check_weights(folder, DIFFUSERS_WEIGHTS)
+    check_weights(folder, DIFFUSERS)
     options = {"torch_dtype": dtype, "local_files_only": True}
     return _told(folder, lambda: TemporalLayers.from_pretrained(folder, **options)).eval()
 
@@ -112,13 +111,6 @@ def load_scheduler(folder: Path) -> SchedulerMixin:
     return _told(folder, lambda: cast(Any, kind).from_config(config))
 
 
-def check_weights(folder: Path, weights: str) -> dict[str, Any]:
-    """The safetensors header of a network's folder, without loading it. Raises ``ValueError`` for a damaged one."""
-    check_member_folder(folder, ["config.json", weights])
-    read_json(folder / "config.json")
-    return safetensors_header(folder / weights)
-
-
 def save_member(member: Any, folder: Path, dtype: torch.dtype | None = None) -> None:
     """Write a network, tokenizer or scheduler as its library does, weights in ``dtype``, without any machine's paths.
 
@@ -140,11 +132,15 @@ def save_member(member: Any, folder: Path, dtype: torch.dtype | None = None) -> 
 
 
 def _load_network(kind: type[Network], folder: Path, dtype: torch.dtype) -> Network:
-    check_weights(folder, DIFFUSERS_WEIGHTS)
-    options = {"torch_dtype": dtype, "use_safetensors": True, "local_files_only": True, "output_loading_info": True}
+    weights = check_weights(folder, DIFFUSERS)
+    options = {"torch_dtype": dtype, **_options(weights), "output_loading_info": True}
     network, info = _told(folder, lambda: cast(Any, kind).from_pretrained(folder, **options))
-    _check_loaded(folder / DIFFUSERS_WEIGHTS, network, info)
+    _check_loaded(folder, network, info)
     return network.eval()
+
+
+def _options(weights: Weights) -> dict[str, Any]:
+    return {"use_safetensors": True, "local_files_only": True, "variant": weights.variant}
 
 
 def _told(folder: Path, load: Callable[[], Result]) -> Result:
@@ -155,17 +151,17 @@ def _told(folder: Path, load: Callable[[], Result]) -> Result:
         raise ValueError(f"{printable(folder)} cannot be loaded: {reason[:300]}") from error
 
 
-def _check_loaded(path: Path, network: nn.Module, info: Mapping[str, Any]) -> None:
+def _check_loaded(folder: Path, network: nn.Module, info: Mapping[str, Any]) -> None:
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if keys := sorted(str(key) for key in info.get(problem, ())):
             raise ValueError(
-                f"{printable(path)} does not fit its config.json: {len(keys)} {problem.replace('_', ' ')}, first"
-                f" {printable(', '.join(keys[:5]))}"
+                f"the weights in {printable(folder)} do not fit their config.json: {len(keys)}"
+                f" {problem.replace('_', ' ')}, first {printable(', '.join(keys[:5]))}"
             )
-    _check_finite(path, network)
+    _check_finite(folder, network)
 
 
-def _check_finite(path: Path, network: nn.Module) -> None:
+def _check_finite(folder: Path, network: nn.Module) -> None:
     bad = [name for name, tensor in network.state_dict().items() if not bool(torch.isfinite(tensor).all())]
     if bad:
-        raise ValueError(f"{printable(path)}: {len(bad)} tensors hold NaN or infinity, first {', '.join(bad[:5])}")
+        raise ValueError(f"{printable(folder)}: {len(bad)} tensors hold NaN or infinity, first {', '.join(bad[:5])}")

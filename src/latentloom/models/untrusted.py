@@ -13,7 +13,7 @@ from typing import Any
 from latentloom.files import printable
 
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl", "*.pickle")
-# Read by the libraries when present: an adapter pulls in foreign weights, an index names further files, Python is code.
+# Read by the libraries when present: an adapter pulls in foreign weights, Python is code.
 STEERING_FILES = {"adapter_config.json", "adapter_model.safetensors"}
 MAX_JSON_BYTES = 64 * 2**20
 MAX_HEADER_BYTES = 100 * 2**20
@@ -68,7 +68,7 @@ def num_values(header: dict[str, Any]) -> int:
 
 
 def check_member_folder(folder: Path, required: Iterable[str]) -> None:
-    """Refuse a folder that would make a library open something else than JSON and one safetensors file.
+    """Refuse a folder that would make a library open something else than JSON and safetensors files in it.
 
     Raises:
         ValueError: a required file is missing (a pickle in its place is named), a file a library would follow
@@ -84,10 +84,19 @@ def check_member_folder(folder: Path, required: Iterable[str]) -> None:
             found = f"; {printable(pickles[0])} is a pickle, which is never opened: convert it" if pickles else ""
             raise ValueError(f"{printable(folder / name)} is missing{found}")
     for file in files:
-        if file.name in STEERING_FILES or file.name.endswith(".index.json") or file.suffix == ".py":
-            raise ValueError(f"{printable(file)} is not read from a model folder (adapters, shards, code); remove it")
-        if not file.resolve().is_relative_to(folder.resolve()):
+        if file.name in STEERING_FILES or file.suffix == ".py":
+            raise ValueError(f"{printable(file)} is not read from a model folder (adapters, code); remove it")
+        if not file.resolve().is_relative_to(_root(folder)):
             raise ValueError(f"{printable(file)} leads outside its folder; copy the file itself there")
+
+
+def _root(folder: Path) -> Path:
+    """What the files may lie in: the folder, or the repository in huggingface_hub's cache it is a snapshot of."""
+    folder = folder.absolute()
+    for snapshots in folder.parents:
+        if snapshots.name == "snapshots" and (snapshots.parent / "blobs").is_dir():
+            return snapshots.parent.resolve()
+    return folder.resolve()
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
