@@ -116,6 +116,11 @@ def iou(a: Box, b: Box) -> float:
     return shared / whole
 
 
+def covered(there: list[Box]) -> float:
+    """The share of the picture in these boxes: many vehicles that touch are one area, and a larger one."""
+    return sum((box[2] - box[0]) * (box[3] - box[1]) for box in there)
+
+
 def best(asked: list[Box], there: list[Box]) -> float:
     """Mean over the asked boxes of the best IoU with an area that is there."""
     return sum(max((iou(box, other) for other in there), default=0.0) for box in asked) / len(asked)
@@ -170,6 +175,7 @@ class Judge:
             pictures = [self.made(caption, seed, scene) for seed, caption in enumerate(captions)]
             areas = [found(self.marker, picture) for picture in pictures]
             figures[f"areas, {name}"] = sum(map(len, areas)) / len(areas)
+            figures[f"share of the picture, {name}"] = sum(map(covered, areas)) / len(areas)
             figures[f"frames without one, {name}"] = sum(not a for a in areas) / len(areas)
             figures[f"brightness, {name}"] = torch.stack(pictures).float().mean().item()
             print(name, {k: round(v, 2) for k, v in figures.items() if k.endswith(name)}, flush=True)
@@ -188,7 +194,9 @@ def real_figures(
     figures = {"IoU, real frames": sum(scores) / len(scores), "real frames": float(len(scores))}
     for count in COUNTS:
         alike = [place for place in places if abs(len(vehicles(known[place[0]][place[1]])) - count) <= count // 8]
-        figures[f"areas, real frames of {count} vehicles"] = sum(len(seen[place]) for place in alike) / len(alike)
+        name = f"real frames of {count} vehicles"
+        figures[f"areas, {name}"] = sum(len(seen[place]) for place in alike) / len(alike)
+        figures[f"share of the picture, {name}"] = sum(covered(seen[place]) for place in alike) / len(alike)
     print(figures, flush=True)
     return figures
 
