@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from latentloom.files import digest_of, printable
+from latentloom.models.hub import is_repository, snapshot
 from latentloom.models.untrusted import check_member_folder, read_json
 from latentloom.models.weights import DIFFUSERS, TRANSFORMERS, check_weights
 from latentloom.stages.request import ClipRequest, check_prompt
@@ -160,7 +161,7 @@ class StackFolder:
 
     @classmethod
     def open(cls, source: str | Path) -> Self:
-        """Find and check a folder, or the embedded one of a name (``"drive-small"``).
+        """Find and check a folder, the embedded one of a name (``"drive-small"``), or the Hub's of ``"owner/name"``.
 
         Raises:
             ValueError: unknown name, a member missing or damaged, a pickle, a checksum that differs; names the file.
@@ -224,6 +225,8 @@ def _find(source: str | Path) -> Path:
     names = {path.name.replace("_", "-"): path for path in embedded}
     if isinstance(source, str) and source in names:
         return names[source]
+    if isinstance(source, str) and is_repository(source):
+        source = snapshot(source, (*IMAGE_MEMBERS, *OPTIONAL, TEMPORAL))
     folder = Path(source)
     if not str(source) or not folder.is_dir():
         known = f"the embedded stacks are: {', '.join(names)}" if names else "no stack is embedded"
