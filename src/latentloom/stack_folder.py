@@ -18,6 +18,7 @@ from typing import Any, Self
 
 from latentloom.files import digest_of, printable
 from latentloom.models.hub import is_repository, snapshot
+from latentloom.models.single_file import converted, is_single_file
 from latentloom.models.untrusted import check_member_folder, read_json
 from latentloom.models.weights import DIFFUSERS, TRANSFORMERS, check_weights
 from latentloom.stages.request import ClipRequest, check_prompt
@@ -161,7 +162,8 @@ class StackFolder:
 
     @classmethod
     def open(cls, source: str | Path) -> Self:
-        """Find and check a folder, the embedded one of a name (``"drive-small"``), or the Hub's of ``"owner/name"``.
+        """Find and check a folder, the embedded one of a name (``"drive-small"``), the Hub's of ``"owner/name"``, or
+        the one that a single file is converted to.
 
         Raises:
             ValueError: unknown name, a member missing or damaged, a pickle, a checksum that differs; names the file.
@@ -170,7 +172,7 @@ class StackFolder:
         members = member_names(path)
         files = files_of(path, members)
         if not (path / "stack.json").is_file():
-            return cls(path=path, info=_folder_info(path), members=members)
+            return cls(path=path, info=_folder_info(path, Path(source).stem), members=members)
         info = StackInfo.from_json(path / "stack.json")
         return cls(path=path, info=info, members=members, checksums=_check_sums(path, files))
 
@@ -215,9 +217,9 @@ def default_info(name: str, unet: Mapping[str, Any], vae: Mapping[str, Any]) -> 
         raise ValueError(f"{printable(name)}: the UNet's config states no usable size: {printable(error)}") from error
 
 
-def _folder_info(folder: Path) -> StackInfo:
+def _folder_info(folder: Path, name: str) -> StackInfo:
     unet, vae = (read_json(folder / name / "config.json") for name in ("unet", "vae"))
-    return default_info(folder.name, unet, vae)
+    return default_info(name, unet, vae)
 
 
 def _find(source: str | Path) -> Path:
@@ -228,6 +230,8 @@ def _find(source: str | Path) -> Path:
     if isinstance(source, str) and is_repository(source):
         source = snapshot(source, (*IMAGE_MEMBERS, *OPTIONAL, TEMPORAL))
     folder = Path(source)
+    if is_single_file(folder):
+        folder = converted(folder)
     if not str(source) or not folder.is_dir():
         known = f"the embedded stacks are: {', '.join(names)}" if names else "no stack is embedded"
         raise ValueError(f"{printable(source) or 'an empty name'} is no folder and no known stack; {known}")

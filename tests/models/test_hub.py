@@ -1,9 +1,8 @@
 """Models by name on the Hub: which files are wanted, and the cache without a network."""
 
-import shutil
-
 import pytest
 from huggingface_hub import constants
+from tests.hub_cache import put
 from tests.stable_diffusion import saved
 from tests.tiny import tiny_stack
 
@@ -75,19 +74,6 @@ def offline_cache(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return tmp_path / "cache"
-
-
-def put(cache, name, folder) -> None:
-    """A folder into the cache as a download leaves it."""
-    repository = cache / f"models--{name.replace('/', '--')}"
-    (repository / "refs").mkdir(parents=True)
-    (repository / "refs" / "main").write_text("abc")
-    (repository / "blobs").mkdir()
-    for number, path in enumerate(path for path in sorted(folder.rglob("*")) if path.is_file()):
-        blob, link = repository / "blobs" / str(number), repository / "snapshots" / "abc" / path.relative_to(folder)
-        link.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(path, blob)
-        link.symlink_to(blob)
 
 
 def test_without_a_network_the_cache_answers(offline_cache, tmp_path):
