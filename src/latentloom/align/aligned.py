@@ -91,7 +91,7 @@ class Aligned(nn.Module):
         attention_distance: int | None = None,
         alpha: float | None = None,
         temporal_strength: float = 1.0,
-        class_labels: Num[Tensor, " b"] | None = None,
+        class_labels: Num[Tensor, "b *d"] | None = None,
         added_cond_kwargs: dict[str, Tensor] | None = None,
     ) -> AlignedOutput:
         """The denoising network on clips.
@@ -108,7 +108,7 @@ class Aligned(nn.Module):
                 (paper, Sec. 3.4: convolutional in time); None lets all.
             alpha: forces the mix of every layer, in [0, 1]; 1 is the image model, bit for bit. None: as learned.
             temporal_strength: ``alpha_eff = 1 - strength * (1 - alpha)``, in [0, 1].
-            class_labels: one per clip (x4 upscaler: the noise level).
+            class_labels: a number per clip (x4 upscaler: the noise level), or a vector (SVD's further conditions).
             added_cond_kwargs: SDXL's extra conditions, one row per clip.
 
         Raises:
