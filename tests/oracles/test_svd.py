@@ -41,7 +41,7 @@ def svd() -> UNetSpatioTemporalConditionModel:
 
 @pytest.fixture(params=["1e-5", "its own"])
 def epsilon(request, svd) -> Iterator[str]:
-    """diffusers builds SVD's first res blocks with an epsilon of 1e-6, Stable Diffusion's, and all others, with 1e-5."""
+    """diffusers builds SVD's first res blocks with an epsilon of 1e-6, all others with Stable Diffusion's 1e-5."""
     norms = [x for name, x in svd.named_modules() if isinstance(x, nn.GroupNorm) and "res_block" in name]
     other = [norm for norm in norms if norm.eps == 1e-6]
     assert other

@@ -93,7 +93,7 @@ def upsampler(*, temporal: bool = False) -> UpsamplerTraining:
 def scenes() -> SceneTraining:
     """Boxes, light and traffic of the start frame, on frames whose boxes are exact."""
     return SceneTraining(
-        loop=LoopConfig(steps=2400, batch_size=12, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
+        loop=LoopConfig(steps=4400, batch_size=12, ema_decay=0.998, decay_fraction=0.5, preview_steps=250),
         optimizer=OptimizerConfig(muon_learning_rate=0.004),
     )
 
