@@ -13,7 +13,7 @@ CAPTIONS = ("a road at night, turning left", "a lake by day", "traffic on the br
 TEXT_WIDTH = 32
 
 
-def tiny_unet(seed: int = 0) -> UNet2DConditionModel:
+def tiny_unet(seed: int = 0, heads: int = 4) -> UNet2DConditionModel:
     """Two levels of 32 and 64 channels with cross-attention, 8 latent channels; sizes are multiples of 2 latents."""
     torch.manual_seed(seed)
     return UNet2DConditionModel(
@@ -25,7 +25,7 @@ def tiny_unet(seed: int = 0) -> UNet2DConditionModel:
         down_block_types=("CrossAttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "CrossAttnUpBlock2D"),
         cross_attention_dim=TEXT_WIDTH,
-        attention_head_dim=4,
+        attention_head_dim=heads,
     ).eval()
 
 

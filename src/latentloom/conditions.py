@@ -31,9 +31,11 @@ class Conditions:
     def __len__(self) -> int:
         return len(self.text)
 
-    def with_text(self, text: Float[Tensor, "b n d"]) -> "Conditions":
-        """The same under another text, in both attentions."""
-        return replace(self, text=text, temporal_text=None)
+    def with_text(
+        self, text: Float[Tensor, "b n d"], temporal_text: Float[Tensor, "b m e"] | None = None
+    ) -> "Conditions":
+        """The same under another text; in both attentions unless the temporal one reads it otherwise."""
+        return replace(self, text=text, temporal_text=temporal_text)
 
 
 def concatenate(parts: Sequence[Conditions]) -> Conditions:

@@ -33,7 +33,7 @@ from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import MAX_FRAMES, ClipRequest, check_count, per_clip
 from latentloom.stages.sampling import size_factor
 
-TEMPORAL_MEMBERS = ("temporal", "decoder_temporal")
+TEMPORAL_MEMBERS = ("temporal", "decoder_temporal", "temporal_text_encoder")
 OUTPUT_TYPES = ("pil", "np", "pt", "latent")
 
 PipelineCallback = Callable[["VideoLDMPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -67,7 +67,8 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
     scheduler: SchedulerMixin
     temporal: TemporalLayers
     decoder_temporal: TemporalLayers | None
-    _optional_components = ("decoder_temporal",)
+    temporal_text_encoder: CLIPTextModel | None
+    _optional_components = ("decoder_temporal", "temporal_text_encoder")
 
     def __init__(
         self,
@@ -78,12 +79,14 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
         scheduler: SchedulerMixin,
         temporal: TemporalLayers,
         decoder_temporal: TemporalLayers | None = None,
+        temporal_text_encoder: CLIPTextModel | None = None,
         info: StackInfo | None = None,
     ) -> None:
         """Members under diffusers' names.
 
         Args:
             decoder_temporal: temporal layers of the decoder; without them each frame is decoded alone.
+            temporal_text_encoder: what the temporal cross-attention reads; None is the same ``text_encoder``.
             info: the defaults of a call, Stable Diffusion's where None.
         """
         super().__init__()
@@ -95,6 +98,7 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
             scheduler=scheduler,
             temporal=temporal,
             decoder_temporal=decoder_temporal,
+            temporal_text_encoder=temporal_text_encoder,
         )
         self.info = info or default_info("VideoLDMPipeline", unet.config, vae.config)
         self._source = Stack(self.info)  # what else its folder held is saved with it
@@ -130,6 +134,7 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
             raise ValueError(f"{source} is an image model without temporal layers; give temporal=")
         loaded = {name: members.get(name) or getattr(stack, name) for name in IMAGE_MEMBERS}
         decoder = members.get("decoder_temporal") or stack.autoencoder.decoder_layers
+        loaded |= {"temporal_text_encoder": members.get("temporal_text_encoder") or stack.temporal_text_encoder}
         pipeline = cls(**loaded, temporal=layers, decoder_temporal=decoder, info=stack.info)
         pipeline._source = stack
         return pipeline

@@ -35,18 +35,20 @@ from latentloom.stack_folder import (
     SCENE_ENCODER,
     SCENE_LAYERS,
     TEMPORAL,
+    TEMPORAL_TEXT,
+    TEXT_ENCODERS,
     UPSAMPLER,
     UPSAMPLER_LAYERS,
     StackFolder,
     StackInfo,
     files_of,
-    member_names,
 )
 
 NETWORK_LOADERS = {
     "unet": loading.load_unet,
     "vae": loading.load_vae,
     "text_encoder": loading.load_text_encoder,
+    TEMPORAL_TEXT: loading.load_text_encoder,
     UPSAMPLER: loading.load_upsampler,
     SCENE_ENCODER: loading.load_scene_encoder,
 }
@@ -77,10 +79,12 @@ class Stack:
         upsampler: PixelUpsampler | None = None,
         upsampler_temporal: TemporalLayers | None = None,
         scene: tuple[SceneEncoder, TemporalLayers] | None = None,
+        temporal_text_encoder: CLIPTextModel | None = None,
     ) -> None:
         """A stack of members at hand; ``temporal`` maps a layer set's name (``"keyframes"``) to its layers."""
         given = {"unet": unet, "vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "scheduler": scheduler}
         given |= {DECODER: decoder_temporal, UPSAMPLER: upsampler, UPSAMPLER_LAYERS: upsampler_temporal}
+        given |= {TEMPORAL_TEXT: temporal_text_encoder}
         given |= dict(zip((SCENE_ENCODER, SCENE_LAYERS), scene or (None, None), strict=True))
         given |= {f"{TEMPORAL}/{name}": layers for name, layers in (temporal or {}).items()}
         self.info = info
@@ -89,8 +93,8 @@ class Stack:
         self.dtype = torch.float32
         self.device = torch.device("cpu")
         self._given: dict[str, Any] = {name: member for name, member in given.items() if member is not None}
+        self._lying: dict[str, Path] = {}  # member to the folder it is loaded from
         self._loaded: dict[str, Any] = {}
-        self._left_out: set[str] = set()
 
     @classmethod
     def load(
@@ -107,6 +111,7 @@ class Stack:
         folder = source if isinstance(source, StackFolder) else StackFolder.open(source)
         stack = cls(folder.info)
         stack.folder, stack.dtype, stack.device = folder.path, dtype, torch.device(device)
+        stack._lying = {name: folder.path / name for name in folder.members}
         stack.checksums = dict(folder.checksums)
         for name in OTHER_LOADERS:
             stack._member(name)
@@ -115,7 +120,7 @@ class Stack:
     @property
     def members(self) -> tuple[str, ...]:
         """Names of what is there: ``unet``, ..., ``temporal/keyframes``."""
-        there = set(self._given) | set(member_names(self.folder) if self.folder else ()) - self._left_out
+        there = {*self._given, *self._lying}
         image = [name for name in IMAGE_MEMBERS if name in there]
         return (*image, *sorted(there.difference(image)))
 
@@ -133,6 +138,11 @@ class Stack:
     def text_encoder(self) -> CLIPTextModel:
         """What turns tokens into the context of the cross-attention."""
         return self._member("text_encoder")
+
+    @property
+    def temporal_text_encoder(self) -> CLIPTextModel | None:
+        """What the temporal cross-attention reads, where it is not the image model's own (spec, section 9); or None."""
+        return self._member(TEMPORAL_TEXT) if TEMPORAL_TEXT in self.members else None
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -204,23 +214,36 @@ class Stack:
         changed = Stack(info or self.info, **members)
         changed.folder, changed.dtype, changed.device = self.folder, self.dtype, self.device
         changed._given = self._given | changed._given
-        changed._loaded = {name: member for name, member in self._loaded.items() if name not in changed._given}
-        changed._left_out = self._left_out - set(changed._given)
+        changed._lying = {name: path for name, path in self._lying.items() if name not in changed._given}
+        changed._loaded = {name: member for name, member in self._loaded.items() if name in changed._lying}
         return changed
 
     def without(self, *names: str) -> "Stack":
         """The same stack without some of its members, such as layers that no longer fit; absent ones may be named."""
         fewer = self.replace()
-        fewer._given = {name: member for name, member in fewer._given.items() if name not in names}
-        fewer._loaded = {name: member for name, member in fewer._loaded.items() if name not in names}
-        fewer._left_out |= set(names)
+        for name in names:
+            for kept in (fewer._given, fewer._lying, fewer._loaded):
+                kept.pop(name, None)
         return fewer
+
+    def taking(self, source: "Stack", names: Mapping[str, str]) -> "Stack":
+        """The same stack with members of another one, as they lie: their files are copied when it is saved.
+
+        Args:
+            names: member of ``source`` to its name here.
+        """
+        more = self.without(*names.values())
+        for name, here in names.items():
+            if name in source._lying:
+                more._lying[here] = source._lying[name]
+            else:
+                more._given[here] = source._member(name)
+        return more
 
     def describe(self) -> dict[str, Any]:
         """Info, and per member its class, parameters and bytes, read from the headers without loading any weights."""
         rows = {name: _describe(self._given[name]) for name in self._given}
-        if self.folder is not None:
-            rows |= {name: _describe_files(self.folder / name) for name in self.members if name not in rows}
+        rows |= {name: _describe_files(path) for name, path in self._lying.items()}
         return {**asdict(self.info), "members": {name: rows[name] for name in self.members}}
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = None, card: str | None = None) -> None:
@@ -250,9 +273,9 @@ class Stack:
         if name in self._given:
             return self._given[name]
         if name not in self._loaded:
-            if self.folder is None or name not in self.members:
+            if name not in self._lying:
                 raise ValueError(f"the stack {self.info.name!r} has no {name}; it has {', '.join(self.members)}")
-            self._loaded[name] = self._load(name, self.folder / name)
+            self._loaded[name] = self._load(name, self._lying[name])
         return self._loaded[name]
 
     def _load(self, name: str, folder: Path) -> Any:
@@ -265,8 +288,7 @@ class Stack:
             if name in self._given:
                 loading.save_member(self._given[name], draft / name, dtype)
             else:
-                assert self.folder is not None
-                shutil.copytree(self.folder / name, draft / name, ignore=shutil.ignore_patterns(*PICKLES))
+                shutil.copytree(self._lying[name], draft / name, ignore=shutil.ignore_patterns(*PICKLES))
         _write_json(draft / "model_index.json", _model_index(self))
         (draft / "README.md").write_text(card or _card(self), encoding="utf-8")
         sums = {name: digest_of(draft / name) for name in files_of(draft, self.members)}
@@ -294,7 +316,7 @@ def _describe(member: Any) -> dict[str, Any]:
 def _describe_files(folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {"bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file())}
     if any(folder.glob("*.safetensors")):
-        stem = TRANSFORMERS if folder.name == "text_encoder" else DIFFUSERS
+        stem = TRANSFORMERS if folder.name in TEXT_ENCODERS else DIFFUSERS
         row["parameters"] = num_values(Weights.find(folder, stem).read_header())
     return row
 

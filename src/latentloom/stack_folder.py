@@ -6,6 +6,7 @@ which take seconds, so that a stack that is not there or not whole is refused at
     decoder_temporal/                                 those of the autoencoder's decoder
     upsampler/ upsampler_temporal/                    the pixel upsampler and its temporal layers
     scene/encoder/ scene/layers/                      boxes, light and traffic as tokens; the layers attending to them
+    temporal_text_encoder/                            what temporal layers were trained with, where it is another
     stack.json                                        defaults, and every file with its checksum
 
 Not here: the members themselves (``stack``, ``models.loading``).
@@ -28,7 +29,9 @@ TEMPORAL = "temporal"
 DECODER = "decoder_temporal"
 UPSAMPLER, UPSAMPLER_LAYERS = "upsampler", "upsampler_temporal"
 SCENE_ENCODER, SCENE_LAYERS = "scene/encoder", "scene/layers"
-OPTIONAL = (DECODER, UPSAMPLER, UPSAMPLER_LAYERS, SCENE_ENCODER, SCENE_LAYERS)
+TEMPORAL_TEXT = "temporal_text_encoder"
+OPTIONAL = (DECODER, UPSAMPLER, UPSAMPLER_LAYERS, SCENE_ENCODER, SCENE_LAYERS, TEMPORAL_TEXT)
+TEXT_ENCODERS = ("text_encoder", TEMPORAL_TEXT)
 IMAGE_MEMBERS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 _CONFIGS = {"tokenizer": "tokenizer_config.json", "scheduler": "scheduler_config.json"}  # of members without weights
 
@@ -196,7 +199,7 @@ def files_of(folder: Path, members: Iterable[str]) -> list[str]:
             check_member_folder(folder / name, [_CONFIGS[name]])
             read_json(folder / name / _CONFIGS[name])
         else:
-            check_weights(folder / name, TRANSFORMERS if name == "text_encoder" else DIFFUSERS)
+            check_weights(folder / name, TRANSFORMERS if name in TEXT_ENCODERS else DIFFUSERS)
         files += [path.relative_to(folder).as_posix() for path in sorted((folder / name).iterdir()) if path.is_file()]
     return files
 

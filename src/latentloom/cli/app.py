@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from latentloom.cli import animate, demo, evaluate, generate, inspect, plan, prepare, train
+from latentloom.cli import animate, demo, evaluate, generate, inspect, plan, prepare, train, transplant
 from latentloom.cli.failures import exit_code_of, quiet_libraries
 
 app = typer.Typer(
@@ -27,6 +27,7 @@ app.command("prepare")(prepare.prepare)
 app.command("evaluate")(evaluate.evaluate)
 app.command("inspect")(inspect.inspect)
 app.command("plan")(plan.plan)
+app.command("transplant")(transplant.transplant)
 
 
 @app.callback()

@@ -36,6 +36,8 @@ class VideoModel(Protocol):
     @property
     def text_encoder(self) -> CLIPTextModel: ...
     @property
+    def temporal_text_encoder(self) -> CLIPTextModel | None: ...  # of the temporal cross-attention, where it is another
+    @property
     def tokenizer(self) -> PreTrainedTokenizerBase: ...
     @property
     def scheduler(self) -> Any: ...
@@ -183,20 +185,26 @@ def _chain(
     generator: torch.Generator | None,
 ) -> tuple[Conditions, *tuple[Link, ...]]:
     """The unconditional end of the guidance, and its links: known frames or a scene, where given, and the text."""
-    negative, positive = (_encode(model, text) for text in (request.negative_prompt, request.prompt))
-    base = Conditions(text=negative, numbers=numbers)
+    negative, positive = (_encoded(model, text) for text in (request.negative_prompt, request.prompt))
+    base = Conditions(text=negative[0], temporal_text=negative[1], numbers=numbers)
     if scene is not None:
         given = replace(base, temporal_text=scene.asked)
-        told = replace(given, text=positive)
+        told = replace(given, text=positive[0])
         return replace(base, temporal_text=scene.untold), (scene.scale, given), (request.guidance_scale, told)
     if known is None:
-        return base, (request.guidance_scale, base.with_text(positive))
+        return base, (request.guidance_scale, base.with_text(*positive))
     levels = torch.tensor([request.context_noise], device=model.execution_device)
     schedule = NoiseSchedule.from_scheduler(model.scheduler)
     context = noised_context(known.latents, known.mask, levels, schedule, generator)
     given = replace(base, context=context, numbers={**numbers, "context_noise": levels.float()})
-    return base, (request.context_guidance_scale, given), (request.guidance_scale, given.with_text(positive))
+    return base, (request.context_guidance_scale, given), (request.guidance_scale, given.with_text(*positive))
 
 
-def _encode(model: VideoModel, prompt: str) -> Float[Tensor, "1 n d"]:
-    return encode_text(model.tokenizer, model.text_encoder, [prompt], model.execution_device).to(model.unet.dtype)
+def _encoded(model: VideoModel, prompt: str) -> tuple[Float[Tensor, "1 n d"], Float[Tensor, "1 n e"] | None]:
+    """For the spatial and, where it reads otherwise, for the temporal cross-attention."""
+
+    def encoded(encoder: CLIPTextModel) -> Tensor:
+        return encode_text(model.tokenizer, encoder, [prompt], model.execution_device).to(model.unet.dtype)
+
+    temporal = model.temporal_text_encoder
+    return encoded(model.text_encoder), None if temporal is None else encoded(temporal)
