@@ -1,7 +1,10 @@
 """Fixtures that several rooms' tests share; shapes are checked while testing, see addopts in pyproject.toml."""
 
+import os
 import shutil
 from pathlib import Path
+
+os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # as the commands do, before any library is imported
 
 import pytest
 from tests.tiny import tiny_stack

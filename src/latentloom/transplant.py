@@ -6,9 +6,10 @@ encoder where their cross-attention reads text and the new model's encoder is an
 
 from dataclasses import replace
 
-from latentloom.align import TemporalLayers, check_transfer
+from latentloom.align import check_transfer
 from latentloom.models.digest import digest_of_network
 from latentloom.stack import Stack
+from latentloom.stack_folder import TEMPORAL_TEXT
 
 
 def transplanted(source: Stack, onto: Stack) -> Stack:
@@ -24,17 +25,12 @@ def transplanted(source: Stack, onto: Stack) -> Stack:
     for layers in sets.values():
         check_transfer(layers, onto.unet)
     moved = {name: name for name in source.members if name.startswith("temporal/")}
-    if any(_reads_text(layers) for layers in sets.values()) and _reads_otherwise(source, onto):
-        own = "temporal_text_encoder"
-        moved |= {own if own in source.members else "text_encoder": own}
+    if any(layers.reads_text for layers in sets.values()) and _reads_otherwise(source, onto):
+        moved |= {TEMPORAL_TEXT if TEMPORAL_TEXT in source.members else "text_encoder": TEMPORAL_TEXT}
     trained = {name: getattr(source.info, name) for name in ("num_frames", "fps", "stages")}
     note = f"Temporal layers of {source.info.name} on {onto.info.name}."
     gone = [name for name in onto.members if name.startswith("temporal")]
     return onto.without(*gone).replace(replace(onto.info, note=note, **trained)).taking(source, moved)
-
-
-def _reads_text(layers: TemporalLayers) -> bool:
-    return any("cross_attention" in name for name, _ in layers.named_modules())
 
 
 def _reads_otherwise(source: Stack, onto: Stack) -> bool:

@@ -116,6 +116,12 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         facts = {name: {**site.to_dict(), "level": None} for name, site in self.sites.items()}
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
 
+    @property
+    def reads_text(self) -> bool:
+        """Whether any layer attends to the clip's text."""
+        spec = self.layer_set.transformer
+        return spec is not None and spec.text and any(site.context_width for site in self.sites.values())
+
     def layer(self, site: str) -> nn.Module:
         """The temporal layer that follows ``site`` (a module name of the network)."""
         return self.layers[_key(site)]

@@ -44,9 +44,8 @@ def described(error: BaseException) -> tuple[str, int]:
 
 
 def quiet_libraries() -> None:
-    """Warnings in our form, one line each; libraries neither chat nor look anything up in the network."""
+    """Warnings in our form, one line each; libraries do not chat. The network is for the Hub's models (``models.hub``)."""
     for name, value in (
-        ("HF_HUB_OFFLINE", "1"),
         ("TRANSFORMERS_VERBOSITY", "error"),
         ("DIFFUSERS_VERBOSITY", "error"),
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),

@@ -91,6 +91,30 @@ def image(
         training_runs.run_image(config, dataset, output, autoencoder=autoencoder, start=start)
 
 
+@app.command("dreambooth")
+@takes(TrainingOptions)
+def dreambooth(
+    photos: Annotated[Path, typer.Argument(help="A folder of three to ten pictures of one subject.")],
+    output: Run,
+    options: TrainingOptions,
+    stack: Annotated[str, typer.Option("--stack", help="A model folder or the name of an embedded stack.")],
+    prompt: Annotated[str, typer.Option(help='Names the subject by a word of its own: "a photo of a sks toy".')],
+    class_prompt: Annotated[str, typer.Option(help='Names its kind: "a photo of a toy".')],
+    class_images: Annotated[int, typer.Option(help="Pictures of its kind that the model makes and keeps.")] = 64,
+) -> None:
+    """Teach the image model one subject, from a few photos; RUN/stack moves it with the temporal layers it has."""
+    check_output_folder(output)
+    use_threads(options.threads)
+    from latentloom.cli import training_settings
+    from latentloom.cli.dreambooth import run_dreambooth
+    from latentloom.training.subject import Subject
+
+    subject = Subject(photos=photos, prompt=prompt, class_prompt=class_prompt, class_images=class_images)
+    config = training_settings.dreambooth_config(options)
+    if not training_settings.shown(config, options):
+        run_dreambooth(config, subject, output, stack)
+
+
 Model = Annotated[str, typer.Option("--stack", help="A model folder or the name of an embedded stack; stays frozen.")]
 Frames = Annotated[int | None, typer.Option("--frames", help="Frames per clip.", show_default="the recipe's")]
 Fps = Annotated[float | None, typer.Option("--fps", help="About their rate.", show_default="the recipe's")]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL
@@ -264,7 +264,7 @@ def image_model(stack: Stack) -> ImageLDM:
         unet=stack.unet,
         text_encoder=stack.text_encoder,
         tokenizer=stack.tokenizer,
-        scheduler=cast(Any, stack.scheduler),  # any scheduler that states its noise schedule serves training
+        scheduler=stack.scheduler,
     )
 
 

@@ -48,6 +48,11 @@ def image_config(options: TrainingOptions) -> ImageTraining:
     return changed(tiny.image() if options.recipe is Recipe.TINY else driving.image(), options)
 
 
+def dreambooth_config(options: TrainingOptions) -> ImageTraining:
+    """The recipe's settings with the user's in their place."""
+    return changed(tiny.image() if options.recipe is Recipe.TINY else driving.dreambooth(), options)
+
+
 def temporal_config(
     options: TrainingOptions,
     stage: TemporalStage,

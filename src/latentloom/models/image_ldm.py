@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from transformers import CLIPTextModel, PreTrainedTokenizerBase
 
 
@@ -59,7 +59,7 @@ class ImageLDM:
     unet: UNet2DConditionModel
     text_encoder: CLIPTextModel
     tokenizer: PreTrainedTokenizerBase
-    scheduler: DDIMScheduler
+    scheduler: Any  # of diffusers, with a noise schedule: ``NoiseSchedule.from_scheduler``
 
     def freeze(self) -> None:
         """No weight of it learns."""

@@ -12,7 +12,7 @@ from typing import cast
 import torch
 from jaxtyping import Float
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 logger = logging.getLogger(__name__)
@@ -123,6 +123,22 @@ def unknown_words(tokenizer: PreTrainedTokenizerBase, prompt: str) -> list[str]:
         return []
     words = dict.fromkeys(_split(backend, prompt))
     return [word for word in words if backend.token_to_id(word) is None]
+
+
+@torch.no_grad()
+def learn_words(tokenizer: PreTrainedTokenizerBase, text_encoder: CLIPTextModel, prompts: Iterable[str]) -> list[str]:
+    """Add the words of ``prompts`` that a word-level vocabulary lacks, in place; each begins as the mean of all words.
+
+    Returns them in order; nothing is new to a subword tokenizer.
+    """
+    new = list(dict.fromkeys(word for prompt in prompts for word in unknown_words(tokenizer, prompt)))
+    if new:
+        before = cast(nn.Embedding, text_encoder.get_input_embeddings()).weight
+        mean = before[len(SPECIAL_TOKENS) :].mean(0)
+        tokenizer.add_tokens(new)
+        rows = text_encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False).weight
+        rows[-len(new) :] = mean
+    return new
 
 
 def _known_part(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:

@@ -46,6 +46,17 @@ def image() -> ImageTraining:
     )
 
 
+def dreambooth() -> ImageTraining:
+    """One subject: UNet and text encoder together, a photo for each picture of its class; the paper's 800 steps."""
+    known = image()
+    return ImageTraining(
+        loop=LoopConfig(steps=800, batch_size=4, ema_decay=0.99, preview_steps=200),
+        spec=known.spec,
+        optimizer=OptimizerConfig(kind="adamw", learning_rate=5e-5),  # a model of this size; Stable Diffusion: 1e-6
+        caption_dropout=0.0,
+    )
+
+
 def temporal() -> TemporalTraining:
     """Key frames: clips of 16 frames at 5 to 8 frames per second, from noise alone."""
     return TemporalTraining(loop=_clips(steps=3900), optimizer=OptimizerConfig(muon_learning_rate=0.004))
