@@ -117,7 +117,9 @@ def test_time_is_measured_and_futures_count(stack):
     plan = plan_of(generation(stack))
     assert plan.seconds is not None and plan.seconds > 0
     several = Generation.of(stack, Asked(prompt="", rollouts=3), [Path(f"{k}.mp4") for k in range(3)])
-    one = Generation.of(stack, Asked(prompt="", rollouts=1, steer="left:1s"), [Path("0.mp4")])
+    one = Generation.of(
+        stack, Asked(prompt="", rollouts=1, steer="left:1s", frames=several.request.num_frames), [Path("0.mp4")]
+    )
     calls = [{row.stage: row.calls for row in plan_of(x, measure_speed=False).stages} for x in (several, one)]
     assert calls[0]["prediction"] == 3 * calls[1]["prediction"]
     assert calls[0]["start frame"] == calls[1]["start frame"], "futures share it"

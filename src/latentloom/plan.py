@@ -252,7 +252,6 @@ def _windows(generation: Generation, stage: CascadeStage) -> _Work:
             video.detach()
 
     latents = _bytes(latent_shape(stack, clip), stack.dtype)
-    kept = generation.num_windows + generation.portions > 1
     count = stage.num_windows
     return _Work(
         stage=stage.name,
@@ -260,7 +259,7 @@ def _windows(generation: Generation, stage: CascadeStage) -> _Work:
         frames=clip.num_frames,
         call=call,
         held=LOOP_COPIES * latents,
-        disk=count * latents * kept,  # the journal of one future goes before the next one begins
+        disk=count * latents,  # the journal of one future goes before the next one begins
     )
 
 

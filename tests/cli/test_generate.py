@@ -1,5 +1,7 @@
 import hashlib
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -93,7 +95,7 @@ def test_a_generation_that_is_cut_short_leaves_no_receipt_of_another(
     (tmp_path / "out.json").write_text("how another video was made")
     monkeypatch.setattr("latentloom.generation.files.write_sheet", cut_short)
     assert latentloom(*words(saved_stack_folder, tmp_path / "out.mp4", "--force")).code == 130
-    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+    assert names(tmp_path) == ["out.journal", "out.mp4"]
 
 
 def test_a_long_clip_is_shown_on_a_sheet_of_sixteen_frames(latentloom, saved_stack_folder, tmp_path):
@@ -274,3 +276,65 @@ def test_a_plan_has_a_line_for_each_stage_and_makes_nothing(latentloom, long_sta
     assert told["memory"] > told["resident"] > 0 and told["stages"][0]["stage"] == "keyframes"
     assert "no upsampler" in refusal(latentloom("plan", long_stack, "--upsample"))
     assert "add --upsample" in refusal(latentloom("plan", long_stack, "--tile", "64x64"))
+
+
+def test_a_finished_video_is_never_overwritten_without_force(latentloom, long_stack, tmp_path, monkeypatch):
+    """Not by a generation whose journal lies there, nor by one that does not see the journal of another."""
+    long, short = (words(long_stack, tmp_path / "r.mp4", "--frames", count) for count in (12, 2))
+
+    def killed(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction, "predict_frames", killed)
+        assert latentloom(*long).code == 130
+    assert "begun with another" in refusal(latentloom(*short)) and "r.mp4" not in names(tmp_path)
+    assert latentloom(*short, "--force").code == 0
+    video = (tmp_path / "r.mp4").read_bytes()
+    assert "r.journal" not in names(tmp_path)
+    (tmp_path / "r.journal").mkdir()
+    assert "was made with another" in refusal(latentloom(*long, "--save-latents"))
+    (tmp_path / "r.journal").rmdir()
+    assert "exists" in refusal(latentloom(*long))
+    assert (tmp_path / "r.mp4").read_bytes() == video
+
+
+def test_of_several_futures_none_is_made_where_one_is_refused(latentloom, long_stack, tmp_path):
+    command = words(long_stack, tmp_path / "out.mp4", "--frames", 3, "--rollouts", 2)
+    assert latentloom(*command).code == 0
+    for path in tmp_path.glob("out-1.*"):
+        path.unlink()
+    assert "was made with another seed" in refusal(latentloom(*command, "--seed", 5))
+    assert not list(tmp_path.glob("out-1*"))
+
+
+def test_one_process_at_a_time_makes_a_video(latentloom, long_stack, tmp_path):
+    command = words(long_stack, tmp_path / "out.mp4", "--frames", 2)
+    assert latentloom(*command).code == 0
+    for path in tmp_path.glob("out.*"):
+        path.unlink()
+    held = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path / "out.journal")], stdout=subprocess.PIPE, stdin=subprocess.PIPE
+    )
+    assert held.stdout is not None and held.stdout.readline()
+    assert "is in use by process" in refusal(latentloom(*command))
+    held.communicate(b"\n")
+    assert latentloom(*command).code == 0
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from latentloom.locks import locked
+with locked(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def test_a_drive_in_words_says_how_long_the_video_is(latentloom, long_stack, picture, tmp_path):
+    steered = ("--start-frame", picture, "--steer", "left:1s,straight:0.5s")
+    assert latentloom(*words(long_stack, tmp_path / "out.mp4", *steered)).code == 0
+    assert len(read_video(tmp_path / "out.mp4").frames) == 9, "one and a half seconds at 6 a second"
+    assert latentloom(*words(long_stack, tmp_path / "two.mp4", *steered, "--frames", 2)).code == 0
+    assert len(read_video(tmp_path / "two.mp4").frames) == 2

@@ -58,6 +58,12 @@ def test_an_empty_road_and_a_scene_of_which_nothing_is_told_are_two_things(tmp_p
         ({"vehicles": -1}, "vehicles"),
         ({"vehicles": 17}, "vehicles"),
         ({"vehicles": 2.5}, "vehicles"),
+        ({"vehicles": "3"}, "vehicles"),
+        ({"version": True}, "version"),
+        ({"boxes": [{**CAR, "box": ["0.1", 0.5, 0.6, 0.7]}]}, "boxes.0.box.0"),
+        ({"boxes": [{**CAR, "box": [False, False, True, True]}]}, "boxes.0.box.0"),
+        ('{"light": "day", "light": "night"}', "'light' occurs twice"),
+        ("[" * 100_000, "nested too deep"),
     ],
 )
 def test_a_scene_that_is_none_is_refused_with_the_place(tmp_path, content, message):
@@ -106,3 +112,12 @@ def test_boxes_of_a_clip_that_are_none_are_refused(dataset, content):
 
 def test_labels_are_those_of_the_footage():
     assert LABELS == ("vehicle", "person", "bicycle", "motorcycle", "traffic_light", "traffic_sign")
+
+
+def test_a_mark_before_the_text_is_passed_over_and_other_encodings_are_named(tmp_path):
+    path = tmp_path / "scene.json"
+    path.write_bytes(b"\xef\xbb\xbf" + b'{"light": "night", "boxes": [{"label": "vehicle", "box": [0, 0, 1, 1]}]}')
+    assert Scene.read(path).light == "night"
+    path.write_bytes('{"light": "night"}'.encode("utf-16"))
+    with pytest.raises(ValueError, match="expected UTF-8"):
+        Scene.read(path)

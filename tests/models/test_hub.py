@@ -21,6 +21,7 @@ MEMBERS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler", "temporal")
         ("/a/b", False),
         ("../b", False),
         ("a/", False),
+        ("src/nothing", False),
     ],
 )
 def test_names_of_repositories_are_told_from_paths(source, expected):

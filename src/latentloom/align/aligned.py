@@ -114,6 +114,8 @@ class Aligned(nn.Module):
         Raises:
             ValueError: shapes that do not go together, or conditions these layers do not take.
         """
+        if not self._handles:
+            raise ValueError("the temporal layers were taken off (detach); attach them again")
         batch, num_frames = sample.shape[:2]
         rates = {} if fps is None else {"fps": _per_clip(fps, batch, sample.device, "fps")}
         text = encoder_hidden_states if temporal_hidden_states is None else temporal_hidden_states
@@ -226,9 +228,10 @@ class Aligned(nn.Module):
         cast(ModelMixin, self.network).disable_gradient_checkpointing()
 
     def detach(self) -> nn.Module:
-        """Take the layers off and return the network, stock again. The ``Aligned`` is of no more use."""
+        """Take the layers off and return the network, stock again. The ``Aligned`` refuses to be called then."""
         for handle in self._handles:
             handle.remove()
+        self._handles = []
         for module in cast(Iterator[Any], self.network.modules()):
             function = getattr(module, "_gradient_checkpointing_func", None)
             if isinstance(function, ClipCheckpoint) and function.binding is self._binding:

@@ -44,10 +44,11 @@ def described(error: BaseException) -> tuple[str, int]:
 
 
 def quiet_libraries() -> None:
-    """Warnings in our form, one line each; libraries do not chat. The network is for the Hub's models (``models.hub``)."""
+    """Warnings in our form, one line each; libraries do not chat. The network is for ``models.hub`` alone."""
     for name, value in (
         ("TRANSFORMERS_VERBOSITY", "error"),
         ("DIFFUSERS_VERBOSITY", "error"),
+        ("HF_HUB_VERBOSITY", "error"),
         ("HF_HUB_DISABLE_PROGRESS_BARS", "1"),
         ("TOKENIZERS_PARALLELISM", "false"),  # else forked data workers complain
     ):

@@ -18,7 +18,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from latentloom.data.manifest import ClipRecord, Dataset
-from latentloom.files import printable, write_text
+from latentloom.files import names_once, printable, write_text
 from latentloom.scenes import LABELS, MAX_BOXES, SceneTensors
 
 Light = Literal["day", "night"]
@@ -29,7 +29,7 @@ _SIDES = ("x0", "y0", "x1", "y1")
 class SceneBox(BaseModel):
     """One thing and where it is."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     label: str
     box: tuple[float, float, float, float]
@@ -55,9 +55,9 @@ class SceneBox(BaseModel):
 class Scene(BaseModel):
     """What a picture should hold; None is not told, no boxes is an empty road."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    version: Literal[1] = 1
+    version: Annotated[int, Field(ge=1, le=1)] = 1
     light: Light | None = None
     vehicles: Annotated[int, Field(ge=0, le=MAX_BOXES)] | None = None
     boxes: Annotated[tuple[SceneBox, ...], Field(max_length=MAX_BOXES)] | None = None
@@ -76,9 +76,17 @@ class Scene(BaseModel):
                 content = file.read(MAX_BYTES + 1)
             if len(content) > MAX_BYTES:
                 raise ValueError(f"more than {MAX_BYTES} bytes are no scene")
-            return cls.model_validate_json(content)
+            text = content.decode("utf-8-sig")  # with the mark that some editors put before it
+            json.loads(text, object_pairs_hook=names_once)  # pydantic takes the last of two values
+            return cls.model_validate_json(text)
         except OSError as error:
             raise ValueError(f"{printable(path)}: {error.strerror}") from error
+        except json.JSONDecodeError as error:
+            raise ValueError(f"{printable(path)} is no scene: invalid JSON, {error}") from error
+        except RecursionError as error:
+            raise ValueError(f"{printable(path)} is no scene: it is nested too deep") from error
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{printable(path)} is no scene: expected UTF-8") from error
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])

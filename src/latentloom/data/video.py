@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from av.video.reformatter import VideoReformatter
 from jaxtyping import Float64, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from latentloom.data.containers import VideoError, open_regular
@@ -121,6 +121,8 @@ def read_image(path: str | Path, size: tuple[int, int] | None = None) -> UInt8[T
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"{image.width}x{image.height} is beyond the limit of {MAX_PIXELS} pixels")
             rgb = _opaque_rgb(ImageOps.exif_transpose(image))
+        except UnidentifiedImageError:
+            raise VideoError(path, "not a picture in PNG, JPEG, WebP or BMP; convert it") from None
         except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
             raise VideoError(path, f"not a readable picture: {error}") from None
     return torch.from_numpy(fit(np.array(rgb), size).copy())

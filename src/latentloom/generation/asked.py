@@ -11,7 +11,7 @@ from latentloom.stages.cascade import CascadeRequest, num_keyframes
 from latentloom.stages.interpolation import FACTOR, interpolated_count
 from latentloom.stages.request import UpsamplingRequest
 from latentloom.stages.sampling import size_factor
-from latentloom.stages.steering import steering_of
+from latentloom.stages.steering import steering_of, steering_seconds
 
 FAMILIAR = 1.6
 """Up to this ratio a frame rate is like another: layers meet footage at rates around their own (`clip_windows`)."""
@@ -30,7 +30,7 @@ class Asked:
         passes: interpolations.
         start_frame: a picture to go on from; ``scene`` asks for one instead, with guidance ``scene_guidance``.
         rollouts: futures of one start frame.
-        steer: a drive in words (``stages.steering``).
+        steer: a drive in words (``stages.steering``), which says how long the video is where nothing else does.
         upsampling: how frames are made larger; None leaves them.
     """
 
@@ -98,7 +98,10 @@ def unfamiliar_rate(stack: Stack, request: CascadeRequest) -> str | None:
 def _num_frames(asked: Asked, fps: float, usual: int) -> int:
     if asked.frames is not None:
         return asked.frames
-    return usual if asked.seconds is None else max(1, round(asked.seconds * fps))
+    seconds = asked.seconds
+    if seconds is None and asked.steer is not None:
+        seconds = steering_seconds(asked.steer)
+    return usual if seconds is None else max(1, round(seconds * fps))
 
 
 def _check_members(stack: Stack, asked: Asked) -> None:

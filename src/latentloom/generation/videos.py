@@ -6,7 +6,6 @@ Killed at any moment, the same generation goes on from what its journal holds an
 import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ from latentloom.shapes import from_pixels
 from latentloom.stack import Stack
 from latentloom.stack_folder import UPSAMPLER_LAYERS, StackFolder
 from latentloom.stages.cascade import CascadeRequest, CascadeStage, generate_latents
-from latentloom.stages.journal import Journal, Remember, make_anew
+from latentloom.stages.journal import Journal, Remember
 from latentloom.stages.request import UpsamplingRequest, seeded_generator
 from latentloom.stages.start_frame import SceneConditions, generate_start_frame
 from latentloom.stages.upsampling import upsample_frames
@@ -140,16 +139,18 @@ def make_videos(generation: Generation, *, show: Show = show_nothing, force: boo
         ValueError: a journal or receipt of another generation lies beside an output.
     """
     remove_debris(generation.outputs[0].video.parent)  # what a killed run of this generation was writing
+    futures = [
+        replace(generation, request=replace(generation.request, future=future), outputs=(files,))
+        for future, files in enumerate(generation.outputs)
+    ]
+    there = [not force and _made_before(one) for one in futures]  # all of them: refused before any work
     start: Tensor | None = None
-    for future, files in enumerate(generation.outputs):
-        one = replace(generation, request=replace(generation.request, future=future), outputs=(files,))
-        if not force and _made_before(one, several=len(generation.outputs) > 1):
-            yield Finished(files=files, before=True)
-            continue
-        if generation.asked.needs_start_frame and start is None:
-            start = start_of(generation, show)
-        make_video(one, start, show)
-        yield Finished(files=files, before=False)
+    for one, before in zip(futures, there, strict=True):
+        if not before:
+            if generation.asked.needs_start_frame and start is None:
+                start = start_of(generation, show)
+            make_video(one, start, show, force=force)
+        yield Finished(files=one.outputs[0], before=before)
 
 
 def start_of(generation: Generation, show: Show = show_nothing) -> Tensor:
@@ -178,21 +179,24 @@ def scene_conditions(stack: Stack, scene: Scene, guidance: float = SceneConditio
     return SceneConditions(scene=scene.tensors(), encoder=encoder, layers=layers, scale=guidance)
 
 
-def make_video(generation: Generation, start: Tensor | None, show: Show = show_nothing) -> None:
-    """The video of the first output; what is finished of a long one lies in a journal until the receipt is written."""
+def make_video(generation: Generation, start: Tensor | None, show: Show = show_nothing, *, force: bool = False) -> None:
+    """The video of the first output; what is finished of it lies in a journal until the receipt is written.
+
+    Raises:
+        ValueError: another process makes it, made it meanwhile, or, without ``force``, a journal of another generation.
+    """
     stack, asked, request = generation.stack, generation.asked, generation.request
     (files,) = generation.outputs
-    several = generation.num_windows + generation.portions > 1
-    journal = Journal.opened(files.journal, generation.made_of) if several else nullcontext()
-    with journal as kept, show("sampling") as advance:
-        remember = make_anew if kept is None else kept.remember
+    with Journal.opened(files.journal, generation.made_of, replace=force) as kept, show("sampling") as advance:
+        if not force and files.receipt.is_file():
+            raise ValueError(f"{files.video}: another process has made it meanwhile; choose another name")
         shown = Windows(advance, generation.work)
         pieces = generate_latents(
             stack,
             request,
             seed=asked.seed,
             start=start,
-            remember=shown.counting(remember),
+            remember=shown.counting(kept.remember),
             callback_on_step_end=shown.step,
         )
         latents = (part.to(stack.device) for piece in pieces for part in piece.split(DECODED_AT_ONCE, 1))
@@ -204,7 +208,7 @@ def make_video(generation: Generation, start: Tensor | None, show: Show = show_n
             files,
             seed=asked.seed,
             fps=request.fps,
-            enlarge=_enlarging(stack, asked.upsampling, asked.seed, request.future, shown.counting(remember)),
+            enlarge=_enlarging(stack, asked.upsampling, asked.seed, request.future, shown.counting(kept.remember)),
             settings=generation.settings,
         )
 
@@ -225,15 +229,14 @@ def _enlarging(
     )
 
 
-def _made_before(generation: Generation, *, several: bool) -> bool:
-    """Whether the video is there: one of ``several`` futures, or one whose journal was not removed to the end.
+def _made_before(generation: Generation) -> bool:
+    """Whether the video is there, with all that was asked for beside it; what is left of its journal is removed.
 
     Raises:
         ValueError: it was made otherwise.
     """
     (files,) = generation.outputs
-    left_over = files.journal.is_dir()
-    if not all(path.is_file() for path in files.paths) or not (several or left_over):
+    if not files.receipt.is_file():
         return False
     receipt = read_json(files.receipt)
     parts = [receipt, *(receipt.get(name) for name in ("settings", "stack"))]
@@ -244,6 +247,9 @@ def _made_before(generation: Generation, *, several: bool) -> bool:
             f"{files.video} exists and was made with another {', '.join(differing)}; choose another name or overwrite"
             " with --force"
         )
-    if left_over:
+    if not all(path.is_file() for path in files.paths):
+        files.receipt.unlink()  # made again, the same bytes
+        return False
+    if files.journal.is_dir():
         Journal.discard(files.journal)
     return True

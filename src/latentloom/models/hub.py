@@ -15,8 +15,8 @@ _PLAIN = (".json", ".txt", ".md")
 
 
 def is_repository(source: str) -> bool:
-    """Whether a string may be a repository's name, and no path that is there."""
-    return bool(_NAME.fullmatch(source)) and ".." not in source and not Path(source).exists()
+    """Whether a string may be a repository's name, and is no path here: its folder is not there either."""
+    return bool(_NAME.fullmatch(source)) and ".." not in source and not Path(source).parent.is_dir()
 
 
 def snapshot(name: str, members: Iterable[str]) -> Path:
@@ -29,7 +29,7 @@ def snapshot(name: str, members: Iterable[str]) -> Path:
         ValueError: no such repository, no access, or no network and nothing in the cache; one line.
     """
     from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         files = wanted(HfApi().list_repo_files(name), members)
@@ -37,7 +37,7 @@ def snapshot(name: str, members: Iterable[str]) -> Path:
     except HfHubHTTPError as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{name} is no folder here, and the Hub says: {reason[:200]}") from error
-    except (OSError, OfflineModeIsEnabled):  # no network: every client of the hub raises its own kind of OSError
+    except Exception:  # no network: the class that says so is that of the hub's HTTP client, which changes
         pass
     try:
         return Path(snapshot_download(name, local_files_only=True))

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from latentloom.files import printable
+from latentloom.files import names_once, printable
 
 PICKLES = ("*.bin", "*.ckpt", "*.pt", "*.pth", "*.pkl", "*.pickle")
 # Read by the libraries when present: an adapter pulls in foreign weights, Python is code.
@@ -28,7 +28,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_JSON_BYTES:
             raise ValueError(f"more than {MAX_JSON_BYTES} bytes")
-        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=_unique)
+        content = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=names_once)
     except FileNotFoundError:
         raise ValueError(f"{printable(path)} is missing") from None
     except (OSError, ValueError, RecursionError) as error:
@@ -50,7 +50,7 @@ def safetensors_header(path: Path) -> dict[str, Any]:
             length = int.from_bytes(file.read(8), "little")
             if size < 8 or length > min(MAX_HEADER_BYTES, size - 8):
                 raise ValueError(f"no safetensors header in its {size} bytes; it is truncated or another format")
-            header = json.loads(file.read(length), object_pairs_hook=_unique)
+            header = json.loads(file.read(length), object_pairs_hook=names_once)
         header.pop("__metadata__", None)
         expected = 8 + length + max((entry["data_offsets"][1] for entry in header.values()), default=0)
         if size != expected:
@@ -97,12 +97,3 @@ def _root(folder: Path) -> Path:
         if snapshots.name == "snapshots" and (snapshots.parent / "blobs").is_dir():
             return snapshots.parent.resolve()
     return folder.resolve()
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    content = dict(pairs)
-    if len(content) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"the name {twice[:80]!r} occurs twice")
-    return content

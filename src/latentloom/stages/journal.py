@@ -39,15 +39,18 @@ class Journal:
 
     @classmethod
     @contextmanager
-    def opened(cls, folder: Path, settings: Mapping[str, Any]) -> "Iterator[Journal]":
+    def opened(cls, folder: Path, settings: Mapping[str, Any], *, replace: bool = False) -> "Iterator[Journal]":
         """The journal of a generation with these settings, new or continued; removed when the block ends well.
+
+        Args:
+            replace: one that was begun with other settings makes way.
 
         Raises:
             ValueError: it was begun with other settings, by a process that still works, or cannot be written.
         """
         try:
             with locked(folder):
-                yield from cls._held(folder, settings)
+                yield from cls._held(folder, settings, replace)
         finally:
             with suppress(OSError):
                 folder.rmdir()  # only where nothing is left in it
@@ -61,10 +64,12 @@ class Journal:
             folder.rmdir()
 
     @classmethod
-    def _held(cls, folder: Path, settings: Mapping[str, Any]) -> "Iterator[Journal]":
+    def _held(cls, folder: Path, settings: Mapping[str, Any], replace: bool) -> "Iterator[Journal]":
         remove_debris(folder)
-        _agree(folder / "settings.json", json.loads(json.dumps(settings, default=str)))
-        journal = cls(folder)
+        journal, wanted = cls(folder), json.loads(json.dumps(settings, default=str))
+        if replace and _differing(folder / "settings.json", wanted):
+            journal._remove()
+        _agree(folder / "settings.json", wanted)
         try:
             yield journal
         except BaseException:
@@ -117,9 +122,13 @@ def _agree(path: Path, settings: dict[str, Any]) -> None:
             left.unlink()
         write_text(path, json.dumps(settings, indent=2))
         return
-    begun = json.loads(path.read_text(encoding="utf-8"))
-    if differing := sorted(name for name in {*begun, *settings} if begun.get(name) != settings.get(name)):
+    if differing := _differing(path, settings):
         raise ValueError(
             f"{path.parent} holds a generation begun with another {', '.join(differing)}: give the same command to go"
-            " on with it, or remove the folder"
+            " on with it, or --force to begin anew"
         )
+
+
+def _differing(path: Path, settings: dict[str, Any]) -> list[str]:
+    begun = json.loads(path.read_text(encoding="utf-8")) if path.exists() else settings
+    return sorted(name for name in {*begun, *settings} if begun.get(name) != settings.get(name))

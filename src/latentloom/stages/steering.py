@@ -22,6 +22,11 @@ def steering_of(text: str, fps: float, num_frames: int) -> list[float]:
     return (values + [last] * num_frames)[:num_frames]
 
 
+def steering_seconds(text: str) -> float:
+    """How long the drive takes. Raises ``ValueError`` as ``steering_of`` does."""
+    return sum(_manoeuvre(part)[1] for part in text.split(","))
+
+
 def _manoeuvre(part: str) -> tuple[float, float]:
     direction, _, duration = part.strip().partition(":")
     try:
