@@ -60,6 +60,8 @@ def test_detach_gives_back_the_stock_network():
     assert not any("Clip" in type(getattr(m, "_gradient_checkpointing_func", None)).__name__ for m in network.modules())
     sample, timesteps, text = clip_inputs(num_frames=1)
     assert torch.equal(network(sample[:, 0], timesteps, text).sample, stock(sample[:, 0], timesteps, text).sample)
+    with pytest.raises(ValueError, match="taken off"):
+        output(video)
 
 
 def test_two_sets_of_layers_share_one_network_without_meeting():

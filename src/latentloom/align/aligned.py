@@ -114,8 +114,6 @@ class Aligned(nn.Module):
         Raises:
             ValueError: shapes that do not go together, or conditions these layers do not take.
         """
-        if not self._handles:
-            raise ValueError("the temporal layers were taken off (detach); attach them again")
         batch, num_frames = sample.shape[:2]
         rates = {} if fps is None else {"fps": _per_clip(fps, batch, sample.device, "fps")}
         text = encoder_hidden_states if temporal_hidden_states is None else temporal_hidden_states
@@ -245,6 +243,8 @@ class Aligned(nn.Module):
 
     @contextmanager
     def _bound(self, clip: Clip) -> Iterator[None]:
+        if not self._handles:
+            raise ValueError("the temporal layers were taken off (detach); attach them again")
         network_checkpoints = torch.is_grad_enabled() and self._carry_clip_through_checkpoints()
         with self._binding.bound(clip, checkpoints_layers=self._checkpoints_layers or network_checkpoints):
             yield

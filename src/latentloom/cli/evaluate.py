@@ -121,6 +121,10 @@ def _check_names(real: "dict[str, Loader]", fake: "dict[str, Loader]") -> None:
         raise ValueError(f"--paired: {alone[0]} has no partner of that name; both folders need the same names")
 
 
+TRUSTED_DRIFT = 50
+"""Frames of a video below which its slope per 100 frames says more about motion than about drift."""
+
+
 def _print(report: dict[str, Any]) -> None:
     rows = []
     for title, name in ROWS:
@@ -128,6 +132,9 @@ def _print(report: dict[str, Any]) -> None:
         rows.append((title, *("-" if value is None else f"{value:.3f}" for value in values)))
     counts = [f"{report[side]['num_videos']} videos" for side in ("real", "fake")]
     print_table(("", *(f"{side}, {count}" for side, count in zip(("real", "fake"), counts, strict=True))), rows)
+    shortest = min(report[side]["num_frames"] / report[side]["num_videos"] for side in ("real", "fake"))
+    if shortest < TRUSTED_DRIFT:
+        print(f"drift is extrapolated: the videos have {shortest:.0f} frames on average, motion alone changes as much")
     for title, name in (("frame difference, fake over real", "frame_difference_ratio"), ("PSNR, dB", "psnr")):
         if report.get(name) is not None:
             print(f"{title}: {report[name]:.3f}")
