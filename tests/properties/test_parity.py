@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import AutoencoderKL, UNet2DConditionModel
+from torch import nn
 
 from latentloom.align import TemporalLayers
 from latentloom.layers.layer_set import LayerSet
@@ -18,6 +19,8 @@ X4_UPSCALER = {
     "cross_attention_dim": 1024,
     "num_class_embeds": 1000,
 }
+VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
+X4_VAE = {"block_out_channels": (128, 256, 512), "layers_per_block": 2}
 
 
 @pytest.mark.parametrize(
@@ -29,6 +32,35 @@ def test_the_text_set_has_the_papers_parameters_on_22_and_16_sites(config, milli
     kinds = [site.kind for site in layers.sites.values()]
     assert (kinds.count("res_block"), kinds.count("transformer")) == (22, 16)
     assert round(sum(parameter.numel() for parameter in layers.parameters()) / 1e6, 2) == millions
+
+
+def test_the_whole_text_to_video_stack_has_the_papers_parameters():
+    """Autoencoder, key frames, interpolation with an image network of its own, upscaler with its decoder: 4.1 billion."""
+
+    def size(*modules: nn.Module) -> int:
+        return sum(parameter.numel() for module in modules for parameter in module.parameters())
+
+    def video(config: dict, layer_set: LayerSet) -> int:
+        unet = UNet2DConditionModel(**config)
+        return size(unet, TemporalLayers.for_network(unet, layer_set))
+
+    def autoencoder(config: dict) -> int:
+        blocks = {"down_block_types": ("DownEncoderBlock2D",), "up_block_types": ("UpDecoderBlock2D",)}
+        levels = len(config["block_out_channels"])
+        return size(
+            AutoencoderKL(**config, latent_channels=4, **{name: kind * levels for name, kind in blocks.items()})
+        )
+
+    with torch.device("meta"):
+        parts = [
+            autoencoder(VAE),
+            video(STABLE_DIFFUSION_2_1, LayerSet.text()),
+            video(STABLE_DIFFUSION_2_1, LayerSet.text().with_context()),
+            video(X4_UPSCALER, LayerSet.text()) + autoencoder(X4_VAE),
+        ]
+    paper = [84e6, 1516e6, 1509e6, 977e6]
+    assert parts == pytest.approx(paper, rel=0.02)
+    assert sum(parts) == pytest.approx(4.1e9, rel=0.01)
 
 
 def test_given_frames_cost_what_the_paper_leaves_for_them():
