@@ -35,7 +35,7 @@ def test_the_text_set_has_the_papers_parameters_on_22_and_16_sites(config, milli
 
 
 def test_the_whole_text_to_video_stack_has_the_papers_parameters():
-    """Autoencoder, key frames, interpolation with an image network of its own, upscaler with its decoder: 4.1 billion."""
+    """Autoencoder, key frames, interpolation with an image network of its own, upscaler with its decoder."""
 
     def size(*modules: nn.Module) -> int:
         return sum(parameter.numel() for module in modules for parameter in module.parameters())
