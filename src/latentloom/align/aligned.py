@@ -19,12 +19,11 @@ from torch import Tensor, nn
 
 from latentloom.align.hooks import Binding, ClipCheckpoint, SiteHook
 from latentloom.align.streaming import NothingYet, Stream
-from latentloom.align.temporal_layers import TemporalLayers, check_transfer
-from latentloom.backbones.find import find_sites
+from latentloom.align.temporal_layers import TemporalLayers, check_transfer, wanted_sites
 from latentloom.backbones.site import Site
 from latentloom.conditions import Conditions
 from latentloom.layers.base import Clip
-from latentloom.layers.mixing import Mixing
+from latentloom.layers.mixing import learned_alpha
 from latentloom.shapes import fold_frames, unfold_frames
 
 
@@ -46,7 +45,7 @@ class SiteRow:
             layer=type(layer).__name__,
             channels=site.channels,
             parameters=sum(parameter.numel() for parameter in layer.parameters()),
-            alpha=cast(Mixing, layer.mixing).alpha.item(),
+            alpha=learned_alpha(layer),
         )
 
 
@@ -238,7 +237,7 @@ class Aligned(nn.Module):
 
     def table(self) -> list[SiteRow]:
         """Site, layer, channels, parameters and learned alpha, in the order of the network."""
-        sites = [site for site in find_sites(self.network) if site.name in self.layers.sites]
+        sites = wanted_sites(self.network, self.layers.layer_set)
         return [SiteRow.of(site, self.layers.layer(site.name)) for site in sites]
 
     @contextmanager

@@ -54,7 +54,9 @@ class SiteHook:
         self.layer = layer
         self.binding = binding
 
-    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+    def __call__(self, module: nn.Module, args: tuple[Any, ...], output: Any) -> Any:
+        if isinstance(output, tuple):  # as blocks ask their transformers for it
+            return (self(module, args, output[0]), *output[1:])
         clip = self.binding.clip
         if clip is None or clip.is_image:
             return output

@@ -64,7 +64,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         Raises:
             ValueError: a network without sites for this set.
         """
-        sites = {site.name: site.to_dict() for site in find_sites(network) if layer_set.spec(site.kind) is not None}
+        sites = {site.name: site.to_dict() for site in wanted_sites(network, layer_set)}
         if not sites:
             raise ValueError(f"{type(network).__name__} has no site for the layer set {layer_set}")
         channels = None if layer_set.context is None else latent_channels(network)
@@ -203,13 +203,18 @@ def _key(site: str) -> str:
     return site.replace(".", "/")  # module names may not hold dots
 
 
+def wanted_sites(network: nn.Module, layer_set: LayerSet) -> list[Site]:
+    """The sites of a network that a layer set has layers for. Raises ``ValueError`` for an unknown network."""
+    return [site for site in find_sites(network, blocks=layer_set.on_blocks) if layer_set.takes(site)]
+
+
 def check_transfer(layers: TemporalLayers, network: nn.Module) -> None:
     """Whether ``layers`` fit ``network``: the same sites with the same channels, heads, groups and context widths.
 
     Raises:
         ValueError: naming the first site that differs, in the order of the network.
     """
-    theirs = {site.name: site for site in find_sites(network) if layers.layer_set.spec(site.kind) is not None}
+    theirs = {site.name: site for site in wanted_sites(network, layers.layer_set)}
     for name in [*theirs, *(name for name in layers.sites if name not in theirs)]:
         ours, other = layers.sites.get(name), theirs.get(name)
         if ours != other:

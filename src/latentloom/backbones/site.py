@@ -3,7 +3,7 @@
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-SiteKind = Literal["res_block", "transformer", "output"]
+SiteKind = Literal["res_block", "transformer", "output", "block"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,9 +12,9 @@ class Site:
 
     Attributes:
         name: the module's dotted name in its network.
-        kind: ``res_block`` and ``output`` give maps ``(b t) c h w``; ``transformer`` gives tokens ``(b t) n c``.
+        kind: ``transformer`` gives tokens ``(b t) n c``, the others maps ``(b t) c h w``.
         channels: c.
-        num_groups: groups of the spatial GroupNorm (res_block).
+        num_groups: groups of the spatial GroupNorm (res_block, block).
         time_width: width of the time embedding, None where the network has none (res_block).
         num_heads: heads of the spatial attention (transformer).
         context_width: width of the text context, None where the site has none (transformer).

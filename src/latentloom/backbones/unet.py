@@ -28,6 +28,21 @@ def unet_sites(unet: UNet2DConditionModel) -> list[Site]:
     return [site for name, block, level in stages for site in _block_sites(name, block, level)]
 
 
+def block_sites(unet: UNet2DConditionModel) -> list[Site]:
+    """Where AnimateDiff's motion modules act: behind each transformer, or each ResBlock where a block has none."""
+    stages = [(f"down_blocks.{i}", block) for i, block in enumerate(unet.down_blocks)]
+    stages += [("mid_block", unet.mid_block)] if unet.mid_block is not None else []
+    stages += [(f"up_blocks.{i}", block) for i, block in enumerate(unet.up_blocks)]
+    sites = []
+    for name, block in stages:
+        resnets, transformers = (cast(nn.ModuleList, getattr(block, kind, ())) for kind in ("resnets", "attentions"))
+        kind = "attentions" if len(transformers) else "resnets"
+        for index in range(len(transformers or resnets)):
+            site = res_block_site(f"{name}.{kind}.{index}", cast(ResnetBlock2D, resnets[index]))
+            sites.append(replace(site, kind="block", time_width=None))
+    return sites
+
+
 def _block_sites(name: str, block: nn.Module, level: int) -> Iterator[Site]:
     for i, resnet in enumerate(cast(nn.ModuleList, getattr(block, "resnets", ()))):
         yield replace(res_block_site(f"{name}.resnets.{i}", cast(ResnetBlock2D, resnet)), level=level)

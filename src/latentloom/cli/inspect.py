@@ -111,11 +111,13 @@ def _inspect_layers(folder: Path) -> None:
 
 def _print_layers(layers: "TemporalLayers") -> None:
     """Of the image network nothing is needed."""
+    from latentloom.layers.mixing import learned_alpha
+
     rows = []
     for name, site in layers.sites.items():
-        layer: Any = layers.layer(name)
+        layer = layers.layer(name)
         parameters = sum(parameter.numel() for parameter in layer.parameters())
-        rows.append((name, type(layer).__name__, site.channels, parameters, layer.mixing.alpha.item()))
+        rows.append((name, type(layer).__name__, site.channels, parameters, learned_alpha(layer)))
     print_table(("site", "layer", "channels", "parameters", "alpha"), rows)
 
 

@@ -12,10 +12,11 @@ from torch import nn
 from latentloom.layers.attention import TemporalTransformerSpec
 from latentloom.layers.context import ContextSpec
 from latentloom.layers.conv3d import TemporalResBlockSpec, TimeConvSpec
+from latentloom.layers.motion_module import MotionModuleSpec
 from latentloom.layers.position import NumberSpec
 from latentloom.layers.scene import SceneAttentionSpec
 
-LayerSpec = TemporalResBlockSpec | TemporalTransformerSpec | TimeConvSpec | SceneAttentionSpec
+LayerSpec = TemporalResBlockSpec | TemporalTransformerSpec | TimeConvSpec | SceneAttentionSpec | MotionModuleSpec
 
 FPS = NumberSpec(name="fps")
 CONTEXT_NUMBERS = (
@@ -32,6 +33,8 @@ EGO_NUMBERS = (
 class SiteFacts(Protocol):
     """What a layer must know of the spatial layer it follows; ``backbones.Site`` is one."""
 
+    @property
+    def name(self) -> str: ...
     @property
     def kind(self) -> str: ...
     @property
@@ -57,6 +60,7 @@ class LayerSet:
         transformer: after the last block of every spatial transformer.
         output: after the last convolution of a decoder.
         scene_attention: after every spatial ResBlock, in place of ``res_block``: attention to a scene.
+        motion: AnimateDiff's module behind every block, instead of all others; ``motion_middle``: in the middle, too.
         numbers: what is embedded and added to the time embedding of temporal res blocks (fps, noise level, steering).
         context: how given frames enter the temporal res blocks; None: clips are made from noise alone.
     """
@@ -65,6 +69,8 @@ class LayerSet:
     transformer: TemporalTransformerSpec | None = None
     output: TimeConvSpec | None = None
     scene_attention: SceneAttentionSpec | None = None
+    motion: MotionModuleSpec | None = None
+    motion_middle: bool = True
     numbers: tuple[NumberSpec, ...] = ()
     context: ContextSpec | None = None
 
@@ -93,6 +99,22 @@ class LayerSet:
         """Attention to the tokens of a scene, of ``width``, in the place of the clip's text; on single images."""
         return cls(scene_attention=SceneAttentionSpec(width=width))
 
+    @classmethod
+    def motion_modules(cls, *, middle: bool = True) -> "LayerSet":
+        """AnimateDiff's; ``middle`` says whether the middle block has one (its first versions have, later ones not)."""
+        return cls(motion=MotionModuleSpec(), motion_middle=middle)
+
+    @property
+    def on_blocks(self) -> bool:
+        """Whether its layers follow whole blocks instead of single layers."""
+        return self.motion is not None
+
+    def takes(self, site: SiteFacts) -> bool:
+        """Whether it has a layer for a site."""
+        if self.motion is not None:
+            return site.kind == "block" and (self.motion_middle or not site.name.startswith("mid_block"))
+        return self.spec(site.kind) is not None
+
     def with_context(self, context: ContextSpec | None = None) -> "LayerSet":
         """The same with given frames, their noise level, and ego motion: for prediction and interpolation.
 
@@ -111,7 +133,8 @@ class LayerSet:
     def spec(self, kind: str) -> LayerSpec | None:
         """The spec for a kind of site, ``res_block``, ``transformer`` or ``output``; None where it is left alone."""
         behind_res_blocks = self.res_block or self.scene_attention
-        return {"res_block": behind_res_blocks, "transformer": self.transformer, "output": self.output}[kind]
+        specs = {"res_block": behind_res_blocks, "transformer": self.transformer, "output": self.output}
+        return (specs | {"block": self.motion})[kind]
 
     def build(self, site: SiteFacts) -> nn.Module:
         """The layer for one site; of the facts each kind takes its own.
@@ -126,6 +149,8 @@ class LayerSet:
         if isinstance(spec, TemporalTransformerSpec) and site.num_heads is not None:
             return spec.build(site.channels, site.num_heads, site.context_width)
         if isinstance(spec, SceneAttentionSpec) and site.num_groups is not None:
+            return spec.build(site.channels, site.num_groups)
+        if isinstance(spec, MotionModuleSpec) and site.num_groups is not None:
             return spec.build(site.channels, site.num_groups)
         if isinstance(spec, TimeConvSpec):
             return spec.build(site.channels)
@@ -147,6 +172,7 @@ class LayerSet:
             "transformer": TemporalTransformerSpec,
             "output": TimeConvSpec,
             "scene_attention": SceneAttentionSpec,
+            "motion": MotionModuleSpec,
             "context": ContextSpec,
         }
         try:

@@ -11,6 +11,12 @@ from torch import Tensor, nn
 from latentloom.layers.base import Clip
 
 
+def learned_alpha(layer: nn.Module) -> float:
+    """A layer's alpha; 0 where it has none and gives all it makes (``motion_module``)."""
+    mixing = getattr(layer, "mixing", None)
+    return mixing.alpha.item() if isinstance(mixing, Mixing) else 0.0
+
+
 class Mixing(nn.Module):
     """One learned alpha. The logit has shape ``1``, not a scalar, so that parameter sharding can take it."""
 
