@@ -128,11 +128,12 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, nargs="+", default=[10.0, 60.0])
     parser.add_argument("--steps", type=int, help="the stack's own unless said")
     parser.add_argument("--kills", type=int, default=5)
-    parser.add_argument("more", nargs="*", help="further options of generate")
-    arguments = parser.parse_args()
+    words = [*sys.argv[1:], "--"]
+    cut = words.index("--")  # by hand: argparse hands what stands behind it to the first positional
+    arguments = parser.parse_args(words[:cut])
     arguments.output.mkdir(parents=True)
     steps = [] if arguments.steps is None else ["--steps", str(arguments.steps)]
-    more, figures = [*steps, *arguments.more], dict[str, Any]()
+    more, figures = [*steps, *words[cut + 1 : -1]], dict[str, Any]()
 
     def note(name: str, row: dict[str, Any]) -> None:
         figures[name] = row
