@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from latentloom.align import TemporalLayers
 from latentloom.layers.layer_set import LayerSet
+from latentloom.models.imported import fill
 
 
 def motion_layers(tensors: Mapping[str, Tensor], network: nn.Module) -> TemporalLayers:
@@ -20,18 +21,7 @@ def motion_layers(tensors: Mapping[str, Tensor], network: nn.Module) -> Temporal
     """
     middle = "mid_block.motion_modules.0.norm.weight" in tensors
     layers = TemporalLayers.for_network(network, LayerSet.motion_modules(middle=middle))
-    for site in layers.sites:
-        layer = layers.layer(site)
-        try:
-            theirs = motion_tensors(tensors, site)
-        except KeyError as missing:
-            raise ValueError(f"this adapter has no motion module for the site {site}: no {missing.args[0]}") from None
-        for name, x in layer.state_dict().items():
-            if theirs[name].shape != x.shape:
-                here, there = tuple(x.shape), tuple(theirs[name].shape)
-                raise ValueError(f"at the site {site} {name} is {here} here and {there} in this adapter")
-        layer.load_state_dict(theirs, strict=True)
-    return layers.eval()
+    return fill(layers, lambda site: motion_tensors(tensors, site), "this adapter", "motion module")
 
 
 def motion_tensors(tensors: Mapping[str, Tensor], site: str) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from latentloom.align import TemporalLayers
 from latentloom.layers.layer_set import LayerSet
+from latentloom.models.imported import fill
 
 _RES_BLOCK = {"norm1": "norm1", "conv1": "conv1", "time": "time_emb_proj", "norm2": "norm2", "conv2": "conv2"}
 _FEED_FORWARD = {"feed_forward_in": ("norm_in", "ff_in"), "feed_forward_out": ("norm3", "ff")}
@@ -33,20 +34,7 @@ def svd_layers(tensors: Mapping[str, Tensor], network: nn.Module) -> TemporalLay
         ValueError: names the first site of ``network`` for which SVD has no layer, or one of another shape.
     """
     layers = TemporalLayers.for_network(network, LayerSet.text())
-    for site in layers.sites:
-        layer = layers.layer(site)
-        try:
-            theirs = temporal_tensors(tensors, site)
-        except KeyError as missing:
-            raise ValueError(
-                f"these weights have no temporal layer for the site {site}: no {missing.args[0]}"
-            ) from None
-        for name, x in layer.state_dict().items():
-            shape = tuple(theirs[name].shape) if name in theirs else None
-            if shape != tuple(x.shape):
-                raise ValueError(f"at the site {site} {name} is {tuple(x.shape)} here and {shape} in these weights")
-        layer.load_state_dict(theirs, strict=True)
-    return layers.eval()
+    return fill(layers, lambda site: temporal_tensors(tensors, site), "these weights", "temporal layer")
 
 
 def temporal_tensors(tensors: Mapping[str, Tensor], site: str) -> dict[str, Tensor]:
