@@ -4,7 +4,15 @@ from pathlib import Path
 from typing import Literal
 
 import torch
-from diffusers import AutoencoderKL, DDIMScheduler, PNDMScheduler, StableDiffusionPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    DDIMScheduler,
+    DDPMScheduler,
+    PNDMScheduler,
+    StableDiffusionPipeline,
+    StableDiffusionUpscalePipeline,
+    UNet2DConditionModel,
+)
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 Version = Literal["1.5", "2.1"]
@@ -77,4 +85,46 @@ def saved(version: Version, folder: Path, **options: object) -> StableDiffusionP
     """The pipeline, written to ``folder`` by diffusers."""
     pipeline = stable_diffusion(version)
     pipeline.save_pretrained(folder, **options)
+    return pipeline
+
+
+def upscaler(seed: int = 0) -> StableDiffusionUpscalePipeline:
+    """Stable Diffusion's x4 upscaler: seven channels in, noise levels as classes, f = 4; three levels, not four."""
+    base = stable_diffusion("2.1", seed)
+    torch.manual_seed(seed)
+    unet = UNet2DConditionModel(
+        sample_size=16,
+        in_channels=7,
+        out_channels=4,
+        block_out_channels=(32, 64, 64),
+        layers_per_block=1,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
+        only_cross_attention=(True, True, False),
+        cross_attention_dim=48,
+        attention_head_dim=8,
+        use_linear_projection=True,
+        num_class_embeds=1000,
+    )
+    vae = AutoencoderKL(
+        down_block_types=("DownEncoderBlock2D",) * 3,
+        up_block_types=("UpDecoderBlock2D",) * 3,
+        block_out_channels=(8, 8, 16),
+        latent_channels=4,
+        layers_per_block=1,
+        norm_num_groups=4,
+        scaling_factor=0.08333,
+        sample_size=64,
+    )
+    noise = {"beta_start": 0.0001, "beta_end": 0.02, "beta_schedule": "scaled_linear", "clip_sample": False}
+    pipeline = StableDiffusionUpscalePipeline(
+        vae=vae.eval(),
+        text_encoder=base.text_encoder,
+        tokenizer=base.tokenizer,
+        unet=unet.eval(),
+        low_res_scheduler=DDPMScheduler(**noise),
+        scheduler=DDIMScheduler(**noise, prediction_type="v_prediction", set_alpha_to_one=False),
+        max_noise_level=350,
+    )
+    pipeline.set_progress_bar_config(disable=True)
     return pipeline

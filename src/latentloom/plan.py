@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
@@ -26,13 +26,15 @@ from latentloom.allocator import HEAP_BLOCK, give_back_freed_memory
 from latentloom.conditions import Conditions
 from latentloom.diffusion.guidance import num_predictions
 from latentloom.diffusion.sampler import num_evaluations
-from latentloom.generation.files import DECODED_AT_ONCE
 from latentloom.generation.videos import Generation
+from latentloom.models.latent_upsampler import LatentUpsampler
+from latentloom.offload import num_bytes
 from latentloom.scenes import SceneTensors
+from latentloom.stack import Stack
 from latentloom.stages.cascade import CascadeStage
 from latentloom.stages.decoding import stream_frames
 from latentloom.stages.sampling import latent_shape
-from latentloom.stages.upsampling import rounded_tile
+from latentloom.stages.upsampling import tiles_of, upsampling_steps
 
 PROBE_OPERATIONS = 1e11  # of the real call that time is taken from: a second or less on two cores
 LOOKAHEAD = 60  # frames that the video encoder holds
@@ -75,7 +77,12 @@ class Plan:
     def memory(self) -> int:
         """Bytes at once, stages running one after the other but for the encoder, which takes frames as they come."""
         writing = sum(stage.memory for stage in self.stages if stage.stage == "writing")
-        return self.resident + writing + max(stage.memory for stage in self.stages if stage.stage != "writing")
+        return self.resident + writing + self.largest.memory
+
+    @property
+    def largest(self) -> StagePlan:
+        """The stage that needs most memory beside the encoder of the video."""
+        return max((stage for stage in self.stages if stage.stage != "writing"), key=lambda stage: stage.memory)
 
     @property
     def disk(self) -> int:
@@ -96,12 +103,13 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Work:
-    """A stage's network, ``frames`` at a call and ``most`` at the largest: ``call(frames)`` runs it once."""
+    """A stage's networks, ``frames`` at a call and ``most`` at the largest: ``call(frames)`` runs them once."""
 
     stage: str
     calls: int
     frames: int
     call: Callable[[int], Any]
+    networks: Sequence[nn.Module]
     most: int | None = None
     held: int = 0
     disk: int = 0
@@ -116,13 +124,15 @@ def plan_of(generation: Generation, *, measure_speed: bool = True) -> Plan:
     stack = generation.stack
     assert all((stack.unet, stack.text_encoder, stack.autoencoder))  # read from disk now: fake tensors have no values
     works = list(_works(generation))  # loads the rest of the networks
-    stages = [_planned(work, measure_speed=measure_speed) for work in works]
+    stages = [_planned(stack, work, measure_speed=measure_speed) for work in works]
+    stack.bring()
     give_back_freed_memory()  # what real calls leave behind is in the stages; compiled kernels stay
     return Plan(stages=[*stages, _writing(generation)], resident=_resident(stack.device))
 
 
 @torch.no_grad()
-def _planned(work: _Work, *, measure_speed: bool) -> StagePlan:
+def _planned(stack: Stack, work: _Work, *, measure_speed: bool) -> StagePlan:
+    stack.bring(*work.networks)
     operations, memory = _cost(work.call, work.frames)
     if work.most is not None:
         memory = _cost(work.call, work.most)[1]
@@ -135,7 +145,7 @@ def _planned(work: _Work, *, measure_speed: bool) -> StagePlan:
         stage=work.stage,
         calls=work.calls,
         operations=work.calls * operations,
-        memory=memory + work.held,
+        memory=memory + work.held + (num_bytes(work.networks) if stack.offloads else 0),
         disk=work.disk,
         seconds=seconds,
     )
@@ -209,6 +219,9 @@ def _works(generation: Generation) -> Iterator[_Work]:
     yield _decoding(generation)
     if asked.upsampling is not None:
         yield _upsampling(generation)
+        decoding = _enlarged(generation)
+        if decoding is not None:
+            yield decoding
 
 
 def _start_frame(generation: Generation) -> _Work:
@@ -231,7 +244,11 @@ def _start_frame(generation: Generation) -> _Work:
             aligned.detach()
 
     return _Work(
-        stage="start frame", calls=num_evaluations(stack.scheduler, clip.num_inference_steps), frames=1, call=call
+        stage="start frame",
+        calls=num_evaluations(stack.scheduler, clip.num_inference_steps),
+        frames=1,
+        call=call,
+        networks=(stack.unet, *(video or ())),
     )
 
 
@@ -258,6 +275,7 @@ def _windows(generation: Generation, stage: CascadeStage) -> _Work:
         calls=count * len(generation.outputs) * stage.num_evaluations(stack.scheduler),
         frames=clip.num_frames,
         call=call,
+        networks=(stack.unet, layers),
         held=LOOP_COPIES * latents,
         disk=count * latents,  # the journal of one future goes before the next one begins
     )
@@ -279,15 +297,16 @@ def _decoding(generation: Generation) -> _Work:
 
     def call(frames: int) -> None:
         latents = torch.zeros(1, frames, *rest, device=stack.device, dtype=stack.dtype)
-        for _ in stream_frames(stack.autoencoder, latents.split(DECODED_AT_ONCE, 1)):
+        for _ in stream_frames(stack.autoencoder, latents.split(generation.decoded_at_once, 1)):
             pass
 
-    at_once = min(DECODED_AT_ONCE, num_frames)
+    at_once = min(generation.decoded_at_once, num_frames)
     return _Work(
         stage="decoding",
         calls=len(generation.outputs) * -(-num_frames // at_once),
         frames=at_once,
         call=call,
+        networks=(stack.autoencoder,),
         most=min(num_frames, 2 * at_once + 2 * stack.autoencoder.reach),  # each layer then keeps frames of before
     )
 
@@ -296,33 +315,50 @@ def _upsampling(generation: Generation) -> _Work:
     stack, clip, request = generation.stack, generation.request.clip, generation.asked.upsampling
     assert request is not None
     upsampler, layers = stack.upsampler, stack.upsampler_layers
-    factor, frames = upsampler.factor, min(request.portion, generation.request.num_frames)
-    seen, tiles = (clip.height, clip.width), 1
-    if request.tile is not None:
-        tile = rounded_tile(request.tile, upsampler.size_multiple)
-        tiles = -(-clip.height // tile[0]) * -(-clip.width // tile[1])
-        seen = tuple(min(whole, side + 2 * upsampler.receptive_radius) for whole, side in zip(seen, tile, strict=True))
+    frames = min(request.portion, generation.request.num_frames)
+    seen, tiles = tiles_of((clip.height, clip.width), request.tile, upsampler)
     like = {"device": upsampler.device, "dtype": upsampler.dtype}
 
     def call(frames: int) -> None:
-        cells, small = (torch.zeros(1, frames, c, *seen, **like) for c in (3 * factor**2, 3))
+        state, small = (torch.zeros(1, frames, c, *seen, **like) for c in (upsampler.channels, 3))
         video = None if layers is None else attach(upsampler.unet, layers)
         try:
-            upsampler.predict(cells, torch.tensor(1, device=cells.device), small, cells.new_zeros(1), video)
+            predict = upsampler.guided(video, "", "", request.guidance_scale or 1.0)
+            predict(state, torch.tensor(1, device=state.device), small, state.new_zeros(1))
         finally:
             if video is not None:
                 video.detach()
 
-    pixels = frames * clip.height * clip.width * factor**2 * 3
-    steps = num_evaluations(upsampler.scheduler, request.num_inference_steps)
+    held = frames * clip.height * clip.width * upsampler.channels
     return _Work(
         stage="upsampling",
-        calls=generation.portions * len(generation.outputs) * steps * tiles,
+        calls=generation.portions * len(generation.outputs) * upsampling_steps(upsampler, request) * tiles,
         frames=frames,
         call=call,
-        held=LOOP_COPIES * pixels * upsampler.dtype.itemsize,
-        disk=generation.portions * pixels,
+        networks=_enlarging_networks(stack),
+        held=LOOP_COPIES * held * upsampler.dtype.itemsize,
+        disk=generation.portions * frames * clip.height * clip.width * upsampler.kept_bytes,
     )
+
+
+def _enlarged(generation: Generation) -> _Work | None:
+    """The upsampler's own decoder, frame by frame; None where it makes pixels."""
+    stack, clip = generation.stack, generation.request.clip
+    upsampler = stack.upsampler
+    if not isinstance(upsampler, LatentUpsampler):
+        return None
+
+    def call(frames: int) -> None:
+        latents = torch.zeros(1, frames, upsampler.channels, clip.height, clip.width, device=upsampler.device)
+        upsampler.pixels_of(latents.to(upsampler.dtype))
+
+    frames = generation.request.num_frames * len(generation.outputs)
+    return _Work(stage="enlarged frames", calls=frames, frames=1, call=call, networks=_enlarging_networks(stack))
+
+
+def _enlarging_networks(stack: Stack) -> tuple[nn.Module, ...]:
+    layers = stack.upsampler_layers
+    return (stack.upsampler,) if layers is None else (stack.upsampler, layers)
 
 
 def _writing(generation: Generation) -> StagePlan:

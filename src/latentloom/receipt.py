@@ -34,7 +34,7 @@ def make_receipt(
     """What made ``outputs``; read the files after they are complete.
 
     Args:
-        stack: name of the stack; ``checksums`` are its files' (``Stack.checksums``).
+        stack: name of the stack; ``checksums`` are its files' (``Stack.digests``).
         settings: whatever else the run was told, JSON values.
     """
     return {

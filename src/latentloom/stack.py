@@ -5,14 +5,12 @@ scheduler) plus ``temporal/<set>/`` and ``stack.json``. Not here: whether that f
 one member is read safely (``models.loading``), sampling (``stages``), diffusers' calling conventions (``pipeline``).
 """
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Self
 
-import diffusers
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
@@ -24,24 +22,28 @@ from latentloom.align import TemporalLayers
 from latentloom.files import digest_of, printable, whole_folder
 from latentloom.models import loading
 from latentloom.models.autoencoder import VideoAutoencoder
+from latentloom.models.latent_upsampler import LatentUpsampler
 from latentloom.models.scenes import SceneEncoder
-from latentloom.models.untrusted import PICKLES, num_values
+from latentloom.models.untrusted import PICKLES
 from latentloom.models.upsampler import PixelUpsampler
-from latentloom.models.weights import DIFFUSERS, TRANSFORMERS, Weights
+from latentloom.offload import bring
 from latentloom.receipt import library_version
+from latentloom.stack_files import PIPELINE, described, described_files, model_card, model_index, write_json
 from latentloom.stack_folder import (
     DECODER,
     IMAGE_MEMBERS,
+    LOW_RES_SCHEDULER,
     SCENE_ENCODER,
     SCENE_LAYERS,
     TEMPORAL,
     TEMPORAL_TEXT,
-    TEXT_ENCODERS,
     UPSAMPLER,
     UPSAMPLER_LAYERS,
+    UPSCALER,
     StackFolder,
     StackInfo,
     files_of,
+    kind_of,
 )
 
 NETWORK_LOADERS = {
@@ -50,9 +52,13 @@ NETWORK_LOADERS = {
     "text_encoder": loading.load_text_encoder,
     TEMPORAL_TEXT: loading.load_text_encoder,
     UPSAMPLER: loading.load_upsampler,
-    SCENE_ENCODER: loading.load_scene_encoder,
+    kind_of(SCENE_ENCODER): loading.load_scene_encoder,
 }
-OTHER_LOADERS = {"tokenizer": loading.load_tokenizer, "scheduler": loading.load_scheduler}
+OTHER_LOADERS = {
+    "tokenizer": loading.load_tokenizer,
+    "scheduler": loading.load_scheduler,
+    LOW_RES_SCHEDULER: loading.load_scheduler,
+}
 
 
 class Stack:
@@ -63,6 +69,7 @@ class Stack:
         folder: where members are loaded from, None for a stack that exists in memory only.
         checksums: file of the folder to sha256; empty for a plain diffusers folder.
         dtype, device: of the members loaded from the folder; weights stored as float16 are widened.
+        offloads: members lie in the computer's memory, and on ``device`` while they are at work (``bring``).
     """
 
     def __init__(
@@ -76,15 +83,18 @@ class Stack:
         scheduler: SchedulerMixin | None = None,
         temporal: Mapping[str, TemporalLayers] | None = None,
         decoder_temporal: TemporalLayers | None = None,
-        upsampler: PixelUpsampler | None = None,
+        upsampler: PixelUpsampler | LatentUpsampler | None = None,
         upsampler_temporal: TemporalLayers | None = None,
         scene: tuple[SceneEncoder, TemporalLayers] | None = None,
         temporal_text_encoder: CLIPTextModel | None = None,
     ) -> None:
         """A stack of members at hand; ``temporal`` maps a layer set's name (``"keyframes"``) to its layers."""
         given = {"unet": unet, "vae": vae, "text_encoder": text_encoder, "tokenizer": tokenizer, "scheduler": scheduler}
-        given |= {DECODER: decoder_temporal, UPSAMPLER: upsampler, UPSAMPLER_LAYERS: upsampler_temporal}
-        given |= {TEMPORAL_TEXT: temporal_text_encoder}
+        given |= {DECODER: decoder_temporal, UPSAMPLER_LAYERS: upsampler_temporal, TEMPORAL_TEXT: temporal_text_encoder}
+        if isinstance(upsampler, LatentUpsampler):
+            given |= {UPSCALER[name]: part for name, part in upsampler.parts.items()}
+        else:
+            given[UPSAMPLER] = upsampler
         given |= dict(zip((SCENE_ENCODER, SCENE_LAYERS), scene or (None, None), strict=True))
         given |= {f"{TEMPORAL}/{name}": layers for name, layers in (temporal or {}).items()}
         self.info = info
@@ -92,9 +102,11 @@ class Stack:
         self.checksums: dict[str, str] = {}
         self.dtype = torch.float32
         self.device = torch.device("cpu")
+        self.offloads = False
         self._given: dict[str, Any] = {name: member for name, member in given.items() if member is not None}
         self._lying: dict[str, Path] = {}  # member to the folder it is loaded from
         self._loaded: dict[str, Any] = {}
+        self._digests: dict[str, str] | None = None
 
     @classmethod
     def load(
@@ -113,8 +125,9 @@ class Stack:
         stack.folder, stack.dtype, stack.device = folder.path, dtype, torch.device(device)
         stack._lying = {name: folder.path / name for name in folder.members}
         stack.checksums = dict(folder.checksums)
-        for name in OTHER_LOADERS:
-            stack._member(name)
+        for name in stack.members:
+            if kind_of(name) in OTHER_LOADERS:
+                stack._member(name)
         return stack
 
     @property
@@ -123,6 +136,16 @@ class Stack:
         there = {*self._given, *self._lying}
         image = [name for name in IMAGE_MEMBERS if name in there]
         return (*image, *sorted(there.difference(image)))
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """File to sha256 of every member that lies in a folder, computed at the first call where none states them."""
+        if self._digests is None:
+            files = [(name, path) for name, lies in self._lying.items() for path in lies.iterdir() if path.is_file()]
+            named = {f"{name}/{path.name}": path for name, path in files}
+            known = self.checksums
+            self._digests = {name: known.get(name) or digest_of(path) for name, path in sorted(named.items())}
+        return self._digests
 
     @property
     def unet(self) -> UNet2DConditionModel:
@@ -188,9 +211,16 @@ class Stack:
         return VideoAutoencoder(self.vae, self._member(DECODER) if DECODER in self.members else None)
 
     @property
-    def upsampler(self) -> PixelUpsampler:
-        """The pixel upsampler. Raises ``ValueError`` where the stack has none."""
-        return self._member(UPSAMPLER)
+    def has_upsampler(self) -> bool:
+        """Whether frames can be made larger."""
+        return UPSAMPLER in self.members or UPSCALER["unet"] in self.members
+
+    @property
+    def upsampler(self) -> PixelUpsampler | LatentUpsampler:
+        """Of pixels, or Stable Diffusion's. Raises ``ValueError`` where the stack has none."""
+        if UPSCALER["unet"] not in self.members:
+            return self._member(UPSAMPLER)
+        return LatentUpsampler(**{name: self._member(member) for name, member in UPSCALER.items()})
 
     @property
     def upsampler_layers(self) -> TemporalLayers | None:
@@ -207,12 +237,19 @@ class Stack:
     @property
     def execution_device(self) -> torch.device:
         """Where the networks compute."""
-        return self.unet.device
+        return self.device if self.offloads else self.unet.device
+
+    def bring(self, *networks: nn.Module) -> None:
+        """Say which networks work next: where the stack offloads they go to the device, and all others leave it."""
+        if self.offloads:
+            members = (*self._given.values(), *self._loaded.values())
+            bring(networks, [member for member in members if isinstance(member, nn.Module)], self.device)
 
     def replace(self, info: StackInfo | None = None, **members: Any) -> "Stack":
         """The same stack with other members or info; parameters as in ``Stack``, ``temporal`` replaces single sets."""
         changed = Stack(info or self.info, **members)
         changed.folder, changed.dtype, changed.device = self.folder, self.dtype, self.device
+        changed.offloads = self.offloads
         changed._given = self._given | changed._given
         changed._lying = {name: path for name, path in self._lying.items() if name not in changed._given}
         changed._loaded = {name: member for name, member in self._loaded.items() if name in changed._lying}
@@ -240,10 +277,29 @@ class Stack:
                 more._given[here] = source._member(name)
         return more
 
+    def made_of(self, digests: Mapping[str, str]) -> "Stack":
+        """The same stack, of which receipts name further files: what was added to its weights, with its sha256."""
+        changed = self.replace()
+        changed._digests = {**changed.digests, **digests}
+        return changed
+
+    def with_upsampler_of(self, source: "Stack") -> "Stack":
+        """The same stack with the upsampler of another one, or with ``source`` itself where it is an upscaler.
+
+        Raises:
+            ValueError: ``source`` is neither.
+        """
+        names = {name: name for name in source.members if name.startswith(UPSAMPLER)}
+        if LOW_RES_SCHEDULER in source.members:
+            names = UPSCALER
+        if not names:
+            raise ValueError(f"{source.info.name} has no upsampler, and is none of Stable Diffusion's kind")
+        return self.without(UPSAMPLER, *UPSCALER.values(), UPSAMPLER_LAYERS).taking(source, names)
+
     def describe(self) -> dict[str, Any]:
         """Info, and per member its class, parameters and bytes, read from the headers without loading any weights."""
-        rows = {name: _describe(self._given[name]) for name in self._given}
-        rows |= {name: _describe_files(path) for name, path in self._lying.items()}
+        rows = {name: described(self._given[name]) for name in self._given}
+        rows |= {name: described_files(path) for name, path in self._lying.items()}
         return {**asdict(self.info), "members": {name: rows[name] for name in self.members}}
 
     def save(self, folder: str | Path, *, dtype: torch.dtype | None = None, card: str | None = None) -> None:
@@ -279,9 +335,11 @@ class Stack:
         return self._loaded[name]
 
     def _load(self, name: str, folder: Path) -> Any:
-        if name in OTHER_LOADERS:
-            return OTHER_LOADERS[name](folder)
-        return NETWORK_LOADERS.get(name, loading.load_temporal)(folder, self.dtype).to(self.device)
+        kind = kind_of(name)
+        if kind in OTHER_LOADERS:
+            return OTHER_LOADERS[kind](folder)
+        network = NETWORK_LOADERS.get(kind, loading.load_temporal)(folder, self.dtype)
+        return network if self.offloads else network.to(self.device)
 
     def _write(self, draft: Path, dtype: torch.dtype | None, card: str | None) -> None:
         for name in self.members:
@@ -289,50 +347,10 @@ class Stack:
                 loading.save_member(self._given[name], draft / name, dtype)
             else:
                 shutil.copytree(self._lying[name], draft / name, ignore=shutil.ignore_patterns(*PICKLES))
-        _write_json(draft / "model_index.json", _model_index(self))
-        (draft / "README.md").write_text(card or _card(self), encoding="utf-8")
+        classes = {name: type(self._member(name)).__name__ for name in IMAGE_MEMBERS}
+        write_json(draft / "model_index.json", model_index(classes))
+        (draft / "pipeline.py").write_text(PIPELINE, encoding="utf-8")
+        (draft / "README.md").write_text(card or model_card(self.info, self.describe()["members"]), encoding="utf-8")
         sums = {name: digest_of(draft / name) for name in files_of(draft, self.members)}
         content = asdict(self.info) | {"latentloom_version": library_version("latentloom"), "members": sums}
-        _write_json(draft / "stack.json", content)
-
-
-def _model_index(stack: Stack) -> dict[str, Any]:
-    """What diffusers reads first; absent members are spelled out, so that the stock pipeline does not ask for them."""
-    library = {"text_encoder": "transformers", "tokenizer": "transformers"}
-    index: dict[str, Any] = {"_class_name": "StableDiffusionPipeline", "_diffusers_version": diffusers.__version__}
-    for name in IMAGE_MEMBERS:
-        index[name] = [library.get(name, "diffusers"), type(stack._member(name)).__name__]
-    index |= {name: [None, None] for name in ("feature_extractor", "image_encoder", "safety_checker")}
-    return index | {"requires_safety_checker": False}
-
-
-def _describe(member: Any) -> dict[str, Any]:
-    row: dict[str, Any] = {"class": type(member).__name__}
-    if isinstance(member, nn.Module):
-        row["parameters"] = sum(parameter.numel() for parameter in member.parameters())
-    return row
-
-
-def _describe_files(folder: Path) -> dict[str, Any]:
-    row: dict[str, Any] = {"bytes": sum(path.stat().st_size for path in folder.iterdir() if path.is_file())}
-    if any(folder.glob("*.safetensors")):
-        stem = TRANSFORMERS if folder.name in TEXT_ENCODERS else DIFFUSERS
-        row["parameters"] = num_values(Weights.find(folder, stem).read_header())
-    return row
-
-
-def _card(stack: Stack) -> str:
-    lines = [
-        f"# {stack.info.name}",
-        "",
-        stack.info.note or "A latentloom stack.",
-        "",
-        "| member | parameters |",
-        "|---|---|",
-    ]
-    lines += [f"| {name} | {row.get('parameters', '')} |" for name, row in stack.describe()["members"].items()]
-    return "\n".join(lines) + "\n"
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+        write_json(draft / "stack.json", content)

@@ -4,7 +4,8 @@ which take seconds, so that a stack that is not there or not whole is refused at
     unet/ vae/ text_encoder/ tokenizer/ scheduler/    what stock ``StableDiffusionPipeline`` loads
     temporal/<set>/                                   temporal layers of the UNet
     decoder_temporal/                                 those of the autoencoder's decoder
-    upsampler/ upsampler_temporal/                    the pixel upsampler and its temporal layers
+    upsampler/ upsampler_temporal/                    the upsampler and its temporal layers: a pixel upsampler, or the
+                                                      folders of Stable Diffusion's upscaler (unet/, vae/, ...)
     scene/encoder/ scene/layers/                      boxes, light and traffic as tokens; the layers attending to them
     temporal_text_encoder/                            what temporal layers were trained with, where it is another
     stack.json                                        defaults, and every file with its checksum
@@ -30,10 +31,27 @@ DECODER = "decoder_temporal"
 UPSAMPLER, UPSAMPLER_LAYERS = "upsampler", "upsampler_temporal"
 SCENE_ENCODER, SCENE_LAYERS = "scene/encoder", "scene/layers"
 TEMPORAL_TEXT = "temporal_text_encoder"
-OPTIONAL = (DECODER, UPSAMPLER, UPSAMPLER_LAYERS, SCENE_ENCODER, SCENE_LAYERS, TEMPORAL_TEXT)
-TEXT_ENCODERS = ("text_encoder", TEMPORAL_TEXT)
 IMAGE_MEMBERS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
-_CONFIGS = {"tokenizer": "tokenizer_config.json", "scheduler": "scheduler_config.json"}  # of members without weights
+LOW_RES_SCHEDULER = "low_res_scheduler"  # what makes an image model an upscaler: the noise on its small frames
+UPSCALER = {name: f"{UPSAMPLER}/{name}" for name in (*IMAGE_MEMBERS, LOW_RES_SCHEDULER)}
+"""Member of Stable Diffusion's upscaler, a model folder of its own, to its name in a stack."""
+OPTIONAL = (
+    DECODER,
+    UPSAMPLER,
+    *UPSCALER.values(),
+    UPSAMPLER_LAYERS,
+    SCENE_ENCODER,
+    SCENE_LAYERS,
+    TEMPORAL_TEXT,
+    LOW_RES_SCHEDULER,
+)
+TEXT_ENCODERS = ("text_encoder", TEMPORAL_TEXT)
+_SCHEDULER_CONFIG = "scheduler_config.json"
+_CONFIGS = {  # of members without weights
+    "tokenizer": "tokenizer_config.json",
+    "scheduler": _SCHEDULER_CONFIG,
+    LOW_RES_SCHEDULER: _SCHEDULER_CONFIG,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,7 +202,14 @@ def member_names(folder: Path) -> tuple[str, ...]:
     """The members a folder should have, and the further ones it has."""
     sets = sorted(path for path in (folder / TEMPORAL).glob("*") if path.is_dir())
     further = tuple(name for name in OPTIONAL if (folder / name).is_dir())
+    if UPSCALER["unet"] in further:
+        further = tuple(name for name in further if name != UPSAMPLER)  # a folder of members
     return (*IMAGE_MEMBERS, *further, *(f"{TEMPORAL}/{path.name}" for path in sets))
+
+
+def kind_of(member: str) -> str:
+    """``"unet"`` of ``"upsampler/unet"``: what a member is, wherever it stands."""
+    return member.rpartition("/")[2]
 
 
 def files_of(folder: Path, members: Iterable[str]) -> list[str]:
@@ -195,11 +220,11 @@ def files_of(folder: Path, members: Iterable[str]) -> list[str]:
     """
     files = []
     for name in members:
-        if name in _CONFIGS:
-            check_member_folder(folder / name, [_CONFIGS[name]])
-            read_json(folder / name / _CONFIGS[name])
+        if config := _CONFIGS.get(kind_of(name)):
+            check_member_folder(folder / name, [config])
+            read_json(folder / name / config)
         else:
-            check_weights(folder / name, TRANSFORMERS if name in TEXT_ENCODERS else DIFFUSERS)
+            check_weights(folder / name, TRANSFORMERS if kind_of(name) in TEXT_ENCODERS else DIFFUSERS)
         files += [path.relative_to(folder).as_posix() for path in sorted((folder / name).iterdir()) if path.is_file()]
     return files
 

@@ -1,5 +1,6 @@
 """DreamBooth at tiny size: what learns, what stays as it was, and what reads which text."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,8 @@ from tests.command import refusal
 from tests.stable_diffusion import saved
 from tests.tiny import moving_layers, tiny_stack
 
+from latentloom.adapted import with_lora
+from latentloom.data.video import read_video
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.text import encode_text, learn_words, text_encoder, train_tokenizer
 from latentloom.stack import Stack
@@ -126,3 +129,50 @@ def test_new_words_begin_as_the_mean_of_the_known_and_change_no_other():
     assert not torch.equal(encode_text(tokenizer, encoder, ["a sks road"]), before)
     torch.testing.assert_close(encoder.get_input_embeddings().weight[-1], words_before[4:].mean(0))
     assert learn_words(tokenizer, encoder, ["a sks road"]) == []
+
+
+def test_a_lora_is_a_small_file_and_the_stack_that_holds_it(latentloom, photos, tmp_path):
+    saved("1.5", tmp_path / "plain")
+    image = Stack.load(tmp_path / "plain")
+    image.replace(temporal={"keyframes": moving_layers(image.unet)}).save(tmp_path / "stack")
+    more = ("--lora", 2, "--learning-rate", 0.01)
+    result = latentloom(*words(photos, tmp_path / "stack", tmp_path / "run", *more))
+    assert result.code == 0, result.err
+    file = tmp_path / "run" / "lora" / "pytorch_lora_weights.safetensors"
+    assert file.stat().st_size < (tmp_path / "plain" / "unet" / WEIGHTS.rpartition("/")[2]).stat().st_size / 5
+    before, made = Stack.load(tmp_path / "stack"), Stack.load(tmp_path / "run" / "stack")
+    assert (tmp_path / "run" / "stack" / WEIGHTS).read_bytes() == (tmp_path / "stack" / WEIGHTS).read_bytes()
+    assert set(made.unet.state_dict()) == set(before.unet.state_dict()), "stock again"
+    changed = {name for name, x in made.unet.state_dict().items() if not torch.equal(x, before.unet.state_dict()[name])}
+    assert changed and all(".to_" in name for name in changed)
+    assert made.temporal_text_encoder is not None
+    loaded = with_lora(before, file)
+    for one, other in ((made.unet, loaded.unet), (made.text_encoder, loaded.text_encoder)):
+        for a, b in zip(one.parameters(), other.parameters(), strict=True):
+            torch.testing.assert_close(a, b, atol=1e-6, rtol=1e-5)
+    assert loaded.temporal_text_encoder is before.text_encoder, "what the temporal layers were trained with"
+
+
+def test_generate_takes_a_lora_and_its_receipt_names_it(latentloom, photos, tmp_path):
+    tiny_stack(layer_set=LayerSet.driving()).save(tmp_path / "stack")
+    more = ("--lora", 2, "--learning-rate", 0.05, "--prompt", "a road at night", "--class-prompt", "a road")
+    assert latentloom(*words(photos, tmp_path / "stack", tmp_path / "run", *more)).code == 0
+    file = tmp_path / "run" / "lora" / "pytorch_lora_weights.safetensors"
+    made = []
+    for number, lora in enumerate(((), ("--lora", file), ("--lora", f"{file}@0"), ("--lora", f"{file}@0.5"))):
+        output = tmp_path / f"{number}.mp4"
+        result = latentloom("generate", tmp_path / "stack", "a road", "-o", output, "--dtype", "fp32", *lora)
+        assert result.code == 0, result.err
+        made.append(read_video(output).frames)
+    assert torch.equal(made[0], made[2]) and not torch.equal(made[0], made[1]) and not torch.equal(made[1], made[3])
+    names = json.loads((tmp_path / "3.json").read_text())["stack"]["members"]
+    assert "pytorch_lora_weights.safetensors@0.5" in names and "unet/config.json" in names
+
+
+@pytest.mark.parametrize(
+    ("lora", "message"), [("none.safetensors", "no such LoRA"), ("x@much", "FILE@SCALE"), ("photos/0.png", "no .safe")]
+)
+def test_a_lora_that_is_none_is_refused(latentloom, photos, tmp_path, lora, message):
+    tiny_stack().save(tmp_path / "stack")
+    words = ("generate", tmp_path / "stack", "a road", "-o", tmp_path / "out.mp4", "--lora", tmp_path / lora)
+    assert message in refusal(latentloom(*words))

@@ -4,7 +4,7 @@ import tempfile
 
 import pytest
 
-from latentloom.cli.options import check_output_folder, check_outputs, parsed_size, parsed_weights
+from latentloom.cli.options import check_output_folder, check_outputs, parsed_bytes, parsed_size, parsed_weights
 
 
 def test_a_size_is_height_by_width():
@@ -68,3 +68,14 @@ def test_a_folder_that_takes_no_files_is_refused_before_any_work(tmp_path, monke
     monkeypatch.setattr(tempfile, "TemporaryFile", full)
     with pytest.raises(ValueError, match=r"takes no files \(Read-only file system\)"):
         check_outputs([tmp_path / "a.mp4"], force=False)
+
+
+@pytest.mark.parametrize(("text", "size"), [("6GB", 6e9), ("1.5 gb", 1.5e9), ("800MB", 8e8), ("2G", 2e9)])
+def test_sizes_of_memory_are_read(text, size):
+    assert parsed_bytes(text) == size
+
+
+@pytest.mark.parametrize("text", ["", "6", "GB", "-1GB", "0GB", "6TB", "1e3MB", "٣GB"])
+def test_what_is_no_size_of_memory_is_refused(text):
+    with pytest.raises(ValueError, match="such as 6GB"):
+        parsed_bytes(text)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.command import Command, refusal
+from tests.stable_diffusion import upscaler
 from tests.tiny import tiny_stack
 
 from latentloom.align import TemporalLayers
@@ -131,6 +132,31 @@ def test_a_decoder_with_temporal_layers_joins_the_stack_and_decodes(latentloom, 
     words = ("generate", tmp_path / "run" / "stack", "a road", "-o", tmp_path / "out.mp4", "--steps", 2)
     assert latentloom(*words, "--dtype", "fp32").code == 0
     assert "decoder_temporal" in latentloom("inspect", tmp_path / "run" / "stack").out
+
+
+def test_layers_for_stable_diffusions_upscaler_are_trained_and_enlarge(latentloom, chain, dataset, tmp_path):
+    upscaler().save_pretrained(tmp_path / "x4")
+    words = ("train", "upsampler", dataset, *TINY, "--steps", 2, "--stack", chain / "temporal" / "stack")
+    words = (*words, "--upsampler", tmp_path / "x4", "-o", tmp_path / "run")
+    assert "add --temporal" in refusal(latentloom(*words))
+    result = latentloom(*words, "--temporal")
+    assert result.code == 0, result.err
+    made = Stack.load(tmp_path / "run" / "stack")
+    assert {"upsampler/unet", "upsampler/low_res_scheduler", "upsampler_temporal"} <= set(made.members)
+    spatial = [folder / "unet" / WEIGHTS for folder in (tmp_path / "x4", tmp_path / "run" / "stack" / "upsampler")]
+    assert spatial[0].read_bytes() == spatial[1].read_bytes()
+    words = ("generate", tmp_path / "run" / "stack", "a road", "--frames", 3, "--steps", 2, "--dtype", "fp32")
+    words = (*words, "-o", tmp_path / "out.mp4", "--upsample", "--upsample-steps", 2, "--upsample-guidance", 2)
+    result = latentloom(*words, "--tile", "16x32")
+    assert result.code == 0, result.err
+    assert read_video(tmp_path / "out.mp4").frames.shape == (3, 128, 256, 3)
+    receipt = json.loads((tmp_path / "out.json").read_text())
+    assert receipt["settings"]["upsampling"]["noise_level"] == 20, "the upscaler's own, where nothing is said"
+    assert receipt["settings"]["upsampling"]["prompt"] == "a road"
+    assert "upsampler/vae/config.json" in receipt["stack"]["members"]
+    plan = latentloom("plan", tmp_path / "run" / "stack", "--upsample", "--json")
+    stages = {stage["stage"]: stage for stage in json.loads(plan.out)["stages"]}
+    assert stages["upsampling"]["calls"] and stages["enlarged frames"]["calls"]
 
 
 def test_an_upsampler_and_its_layers_join_the_stack_and_enlarge(latentloom, chain, dataset, tmp_path):

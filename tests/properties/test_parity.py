@@ -7,24 +7,12 @@ from torch import nn
 
 from latentloom.align import TemporalLayers
 from latentloom.layers.layer_set import LayerSet
-
-STABLE_DIFFUSION_2_1 = {"cross_attention_dim": 1024, "attention_head_dim": (5, 10, 20, 20)}
-STABLE_DIFFUSION_1_4 = {"cross_attention_dim": 768, "attention_head_dim": 8}
-X4_UPSCALER = {
-    "in_channels": 7,
-    "block_out_channels": (256, 512, 512, 1024),
-    "down_block_types": ("DownBlock2D", *["CrossAttnDownBlock2D"] * 3),
-    "up_block_types": (*["CrossAttnUpBlock2D"] * 3, "UpBlock2D"),
-    "only_cross_attention": (True, True, True, False),
-    "cross_attention_dim": 1024,
-    "num_class_embeds": 1000,
-}
-VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2}
-X4_VAE = {"block_out_channels": (128, 256, 512), "layers_per_block": 2}
+from latentloom.recipes import text
 
 
 @pytest.mark.parametrize(
-    ("config", "millions"), [(STABLE_DIFFUSION_2_1, 656.08), (STABLE_DIFFUSION_1_4, 649.69), (X4_UPSCALER, 437.85)]
+    ("config", "millions"),
+    [(text.stable_diffusion_2_1(), 656.08), (text.stable_diffusion_1_4(), 649.69), (text.upscaler(), 437.85)],
 )
 def test_the_text_set_has_the_papers_parameters_on_22_and_16_sites(config, millions):
     with torch.device("meta"):
@@ -44,19 +32,12 @@ def test_the_whole_text_to_video_stack_has_the_papers_parameters():
         unet = UNet2DConditionModel(**config)
         return size(unet, TemporalLayers.for_network(unet, layer_set))
 
-    def autoencoder(config: dict) -> int:
-        blocks = {"down_block_types": ("DownEncoderBlock2D",), "up_block_types": ("UpDecoderBlock2D",)}
-        levels = len(config["block_out_channels"])
-        return size(
-            AutoencoderKL(**config, latent_channels=4, **{name: kind * levels for name, kind in blocks.items()})
-        )
-
     with torch.device("meta"):
         parts = [
-            autoencoder(VAE),
-            video(STABLE_DIFFUSION_2_1, LayerSet.text()),
-            video(STABLE_DIFFUSION_2_1, LayerSet.text().with_context()),
-            video(X4_UPSCALER, LayerSet.text()) + autoencoder(X4_VAE),
+            size(AutoencoderKL(**text.autoencoder())),
+            video(text.stable_diffusion_2_1(), LayerSet.text()),
+            video(text.stable_diffusion_2_1(), LayerSet.text().with_context()),
+            video(text.upscaler(), LayerSet.text()) + size(AutoencoderKL(**text.upscaler_autoencoder())),
         ]
     paper = [84e6, 1516e6, 1509e6, 977e6]
     assert parts == pytest.approx(paper, rel=0.02)
@@ -65,7 +46,7 @@ def test_the_whole_text_to_video_stack_has_the_papers_parameters():
 
 def test_given_frames_cost_what_the_paper_leaves_for_them():
     with torch.device("meta"):
-        unet = UNet2DConditionModel(**STABLE_DIFFUSION_2_1)
+        unet = UNet2DConditionModel(**text.stable_diffusion_2_1())
         plain, wider = (
             sum(
                 p.numel() for name, p in TemporalLayers.for_network(unet, s).named_parameters() if "numbers" not in name
@@ -73,6 +54,17 @@ def test_given_frames_cost_what_the_paper_leaves_for_them():
             for s in (LayerSet.text(), LayerSet.text().with_context())
         )
     assert 0 < wider - plain < 0.8e6
+
+
+def test_the_full_size_layouts_are_those_of_stable_diffusion():
+    """Parameters of the image networks, and the sizes that their autoencoders make of each other."""
+    with torch.device("meta"):
+        unets = [UNet2DConditionModel(**c) for c in (text.stable_diffusion_1_4(), text.stable_diffusion_2_1())]
+    assert [sum(p.numel() for p in unet.parameters()) for unet in unets] == [859_520_964, 865_910_724]
+    small, large = (tuple(side // f for side in size) for f, size in ((8, text.SIZE), (32, text.UPSAMPLED_SIZE)))
+    assert small == large == text.LATENT_SIZE
+    stages = text.video().stages(from_frame=False)
+    assert [(stage.window.num_frames, stage.num_windows) for stage in stages] == [(8, 1), (13, 3), (13, 10)]
 
 
 def test_the_driving_set_fits_a_small_network():

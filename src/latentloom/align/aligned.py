@@ -70,7 +70,6 @@ class Aligned(nn.Module):
         super().__init__()
         self.network = network
         self.layers = layers
-        self._checkpoints_layers = False
         self._binding = Binding()
         self._handles = [
             network.get_submodule(name).register_forward_hook(SiteHook(layers.layer(name), self._binding))
@@ -172,7 +171,7 @@ class Aligned(nn.Module):
         if not isinstance(self.network, AutoencoderKL):
             raise ValueError(f"decode needs layers on an AutoencoderKL, these are on a {type(self.network).__name__}")
         clip = Clip(num_frames=latents.shape[1], alpha=alpha, strength=temporal_strength)
-        with self._bound(clip):
+        with self._bound(clip), _unsliced(self.network):
             frames = self.network.decode(cast(Any, fold_frames(latents)), return_dict=False)[0]
         return AlignedOutput(sample=unfold_frames(frames, clip.num_frames))
 
@@ -186,11 +185,17 @@ class Aligned(nn.Module):
     ) -> Iterator[Float[Tensor, "b _ 3 H W"]]:
         """Decode one batch of clips that comes in chunks; frames as they can be made, those of ``decode``.
 
+        A network that cuts frames into tiles gets the clip as a whole: it goes through all frames for each tile.
+
         Raises:
             ValueError: as ``decode``; or layers whose norms run over whole clips.
         """
         if not isinstance(self.network, AutoencoderKL):
             raise ValueError(f"decode needs layers on an AutoencoderKL, these are on a {type(self.network).__name__}")
+        if self.network.use_tiling:
+            clips = torch.cat(list(chunks), 1)
+            yield self.decode(clips, alpha=alpha, temporal_strength=temporal_strength).sample
+            return
         stream = None
         for chunk, stops in _with_end(chunks):
             if stream is None:
@@ -201,10 +206,10 @@ class Aligned(nn.Module):
 
     def _decoded(self, chunk: Tensor, stream: Stream) -> Iterator[Tensor]:
         """The frames that this chunk lets the decoder give out: one piece, or none."""
-        decode = cast(AutoencoderKL, self.network).decode
+        vae = cast(AutoencoderKL, self.network)
         try:
-            with self._binding.streaming(stream):
-                frames = decode(cast(Any, fold_frames(chunk)), return_dict=False)[0]
+            with self._binding.streaming(stream), _unsliced(vae):
+                frames = vae.decode(cast(Any, fold_frames(chunk)), return_dict=False)[0]
         except NothingYet:
             return
         if not stream.blank:
@@ -213,15 +218,16 @@ class Aligned(nn.Module):
     def enable_gradient_checkpointing(self, *, spatial: bool = True) -> None:
         """Trade time for memory in training: temporal layers recompute in ``backward``, spatial blocks too if asked.
 
-        ``network.enable_gradient_checkpointing()`` does the same as ``spatial=True``.
+        ``network.enable_gradient_checkpointing()`` does the same as ``spatial=True``, and
+        ``layers.enable_gradient_checkpointing()`` as ``spatial=False``. Temporal layers use torch's own function.
         """
-        self._checkpoints_layers = True
+        self.layers.enable_gradient_checkpointing()
         if spatial:
             cast(ModelMixin, self.network).enable_gradient_checkpointing()
 
     def disable_gradient_checkpointing(self) -> None:
         """The default: keep what ``backward`` needs."""
-        self._checkpoints_layers = False
+        self.layers.disable_gradient_checkpointing()
         cast(ModelMixin, self.network).disable_gradient_checkpointing()
 
     def detach(self) -> nn.Module:
@@ -245,7 +251,7 @@ class Aligned(nn.Module):
         if not self._handles:
             raise ValueError("the temporal layers were taken off (detach); attach them again")
         network_checkpoints = torch.is_grad_enabled() and self._carry_clip_through_checkpoints()
-        with self._binding.bound(clip, checkpoints_layers=self._checkpoints_layers or network_checkpoints):
+        with self._binding.bound(clip, checkpoints_layers=self.layers.gradient_checkpointing or network_checkpoints):
             yield
 
     def _carry_clip_through_checkpoints(self) -> bool:
@@ -268,6 +274,16 @@ def attach(network: nn.Module, layers: TemporalLayers) -> Aligned:
     """
     check_transfer(layers, network)
     return Aligned(network, layers)
+
+
+@contextmanager
+def _unsliced(vae: AutoencoderKL) -> Iterator[None]:
+    """Within the block frames are decoded together: slicing would show the layers one of them at a time."""
+    before, vae.use_slicing = vae.use_slicing, False
+    try:
+        yield
+    finally:
+        vae.use_slicing = before
 
 
 def _with_end(chunks: Iterable[Tensor]) -> Iterator[tuple[Tensor, bool]]:

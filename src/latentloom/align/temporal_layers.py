@@ -7,9 +7,10 @@ on a network (``aligned``), what a layer computes (``layers``), where sites are 
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Self, cast
 
+import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from jaxtyping import Float, Shaped
@@ -25,11 +26,15 @@ from latentloom.layers.movement import EgoMotion
 from latentloom.layers.position import NumberConditions
 from latentloom.shapes import fold_frames
 
+CPU = torch.device("cpu")
+
 
 class TemporalLayers(ModelMixin, ConfigMixin):
     """The temporal layers of one backbone family: one module per site, and what leads numbers and given frames in."""
 
-    _supports_gradient_checkpointing = False
+    _supports_gradient_checkpointing = True
+    # embeddings of numbers, and what they lead to, have the dtype that their weights are stored in
+    _skip_layerwise_casting_patterns = ("^numbers", "position", "^guess")
 
     @register_to_config
     def __init__(
@@ -43,6 +48,7 @@ class TemporalLayers(ModelMixin, ConfigMixin):
             latent_channels: of the given frames, where the set takes any.
         """
         super().__init__()
+        self.gradient_checkpointing = False  # what diffusers switches; ``Aligned`` reads it
         self.layer_set = LayerSet.from_dict(layer_set)
         # config.json sorts its keys: only a sorted order gives the same parameter order before and after saving.
         self.sites = {name: Site(name=name, **sites[name]) for name in sorted(sites)}
@@ -109,6 +115,40 @@ class TemporalLayers(ModelMixin, ConfigMixin):
         _refuse(folder, "unexpected", info["unexpected_keys"])
         _refuse(folder, "not finite", [name for name, x in layers.state_dict().items() if not x.isfinite().all()])
         return layers
+
+    def enable_group_offload(
+        self,
+        onload_device: torch.device,
+        offload_device: torch.device = CPU,
+        offload_type: str = "block_level",
+        num_blocks_per_group: int | None = None,
+        non_blocking: bool = False,
+        use_stream: bool = False,
+        record_stream: bool = False,
+        low_cpu_mem_usage: bool = False,
+        offload_to_disk_path: str | None = None,
+        block_modules: Sequence[str] | None = None,
+        exclude_kwargs: Sequence[str] | None = None,
+    ) -> None:
+        """Diffusers' group offloading; a group is a whole temporal layer, whatever type and number are asked for.
+
+        Hooks call the layers one by one, and a layer reads weights of its parts directly: diffusers' own groups would
+        not see either.
+        """
+        blocks = ["layers", *map(_key, self.sites), "numbers", "context", "guess", "motion"]
+        super().enable_group_offload(
+            onload_device,
+            offload_device,
+            "block_level",
+            1,
+            non_blocking,
+            use_stream,
+            record_stream,
+            low_cpu_mem_usage,
+            offload_to_disk_path,
+            cast(Any, [*blocks, *(block_modules or ())]),
+            cast(Any, exclude_kwargs),
+        )
 
     @property
     def fingerprint(self) -> str:

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from latentloom.adapted import image_model
 from latentloom.cli.animation_report import evaluate
 from latentloom.cli.prepare import print_report
 from latentloom.cli.progress import progress
 from latentloom.cli.training_runs import (
     cached_latents,
-    image_model,
     save_once,
     starting_layers,
     tell_what_stays,
@@ -211,11 +211,8 @@ def digest_of_folder(videos: Path) -> str:
 
 
 def _digest_of(stack: Stack) -> str:
-    """One checksum of all members; a plain diffusers folder lists none, its files are read."""
-    assert stack.folder is not None
-    if not stack.checksums:
-        return digest_of_folder(stack.folder)
-    return hashlib.sha256("".join(map(str, sorted(stack.checksums.items()))).encode()).hexdigest()
+    """One checksum of all members."""
+    return hashlib.sha256("".join(map(str, sorted(stack.digests.items()))).encode()).hexdigest()
 
 
 def _check_made_by(output: Path, settings: dict[str, Any]) -> None:

@@ -38,13 +38,30 @@ def generate(
     use_threads(options.threads)
     from latentloom.stack_folder import StackFolder
 
+    upsampler = None if options.upsampler is None else StackFolder.open(options.upsampler)
     folder = StackFolder.open(stack)  # refused before anything that takes seconds is imported
     from latentloom.generation.videos import Generation, open_stack
 
-    opened = open_stack(folder, options.dtype, compute_device())
+    opened = open_stack(folder, options.dtype, compute_device(), upsampler=upsampler, loras=options.loras)
     generation = Generation.of(opened, options.asked(prompt), outputs, save_latents=save_latents)
+    if options.memory is not None:
+        from latentloom.budget import fitted
+
+        generation, planned = fitted(generation, options.memory)
+        print(f"memory: {planned.memory / 1e6:,.0f} MB planned of {options.memory / 1e6:,.0f}{_pieces(generation)}")
     print_request(generation)
     _make(generation, force=force)
+
+
+def _pieces(generation: "Generation") -> str:
+    """What keeps it small, beside what is usual."""
+    upsampling = generation.asked.upsampling
+    parts = [f"{generation.decoded_at_once} frames decoded at once"]
+    if upsampling is not None:
+        tile = "" if upsampling.tile is None else f" in tiles of {upsampling.tile[0]}x{upsampling.tile[1]}"
+        parts.append(f"enlarged by {upsampling.portion}{tile}")
+    parts += ["networks take turns on the GPU"] if generation.stack.offloads else []
+    return "; " + ", ".join(parts)
 
 
 def _make(generation: "Generation", *, force: bool) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from latentloom.cli.options import Dtype, Seed, Size, Threads, parsed_size
+from latentloom.cli.options import Dtype, Seed, Size, Threads, parsed_bytes, parsed_lora, parsed_size
 
 if TYPE_CHECKING:
     from latentloom.data.scenes import Scene
@@ -28,6 +28,10 @@ class Light(StrEnum):
 
 def _of_stack(text: str) -> Any:
     return typer.Option(help=text, show_default="the stack's")
+
+
+def _of_upsampler(text: str) -> Any:
+    return typer.Option(help=text, show_default="the upsampler's")
 
 
 def _untold(text: str) -> Any:
@@ -50,11 +54,24 @@ class GenerationOptions:
     rollouts: Annotated[int, typer.Option(help="Futures of one start frame: OUT-1.mp4, OUT-2.mp4, ...")] = 1
     steer: Annotated[str | None, typer.Option(help="A drive to follow, such as left:2s,straight:3s.")] = None
     upsample: Annotated[bool, typer.Option("--upsample", help="Larger frames, by the stack's upsampler.")] = False
-    upsample_steps: Annotated[int | None, typer.Option(help="Its denoising steps.", show_default="4")] = None
-    upsample_noise: Annotated[
-        int | None, typer.Option(help="On what it enlarges, 0 to 999: more hides and invents more.", show_default="0")
+    upsampler: Annotated[
+        str | None,
+        typer.Option(help="Another model's, such as Stable Diffusion's x4 upscaler.", show_default="the stack's"),
     ] = None
+    upsample_steps: Annotated[int | None, _of_upsampler("Its denoising steps.")] = None
+    upsample_noise: Annotated[
+        int | None, _of_upsampler("On what it enlarges, 0 to 999: more hides and invents more.")
+    ] = None
+    upsample_guidance: Annotated[float | None, _of_upsampler("How strictly it follows the prompt.")] = None
     tile: Annotated[str | None, typer.Option(help="It works in such tiles.", metavar="HxW")] = None
+    decoder_reach: Annotated[
+        int | None,
+        typer.Option(help="How far the decoder of a latent one looks, for very large frames.", show_default="all over"),
+    ] = None
+    lora: Annotated[
+        list[str] | None,
+        typer.Option("--lora", help="A LoRA of the image model; repeatable.", metavar="FILE[@SCALE]"),
+    ] = None
     size: Size = None
     seed: Seed = 0
     steps: Annotated[int | None, _of_stack("Denoising steps.")] = None
@@ -63,6 +80,10 @@ class GenerationOptions:
     context_noise: Annotated[int | None, _of_stack("On given frames, 0 to 999.")] = None
     negative_prompt: Annotated[str, typer.Option(help="What the video should not show.")] = ""
     temporal_strength: Annotated[float, typer.Option(help="0: unrelated images, to 1: the layers as learnt.")] = 1.0
+    max_memory: Annotated[
+        str | None,
+        typer.Option(help="Work in smaller pieces where more were needed.", metavar="SIZE", show_default="no limit"),
+    ] = None
     dtype: Dtype = "auto"
     threads: Threads = None
 
@@ -124,7 +145,18 @@ class GenerationOptions:
         seeded_generator(self.seed)
         if self.start_frame is not None and not self.start_frame.is_file():
             raise ValueError(f"{self.start_frame}: no such picture to start from")
+        _ = self.memory, self.loras
         _ = self._scene, self._upsampling()  # refuses bad scenes and options of no upsampler
+
+    @property
+    def loras(self) -> list[tuple[Path, float]]:
+        """Files and scales of ``--lora``. Raises ``ValueError`` where a file is not there or a scale is no number."""
+        return [parsed_lora(text) for text in self.lora or ()]
+
+    @property
+    def memory(self) -> int | None:
+        """``--max-memory`` in bytes. Raises ``ValueError`` where it is no size."""
+        return None if self.max_memory is None else parsed_bytes(self.max_memory)
 
     @cached_property
     def _scene(self) -> "Scene | None":
@@ -146,12 +178,14 @@ class GenerationOptions:
         said = {
             "num_inference_steps": self.upsample_steps,
             "noise_level": self.upsample_noise,
+            "guidance_scale": self.upsample_guidance,
+            "decoder_reach": self.decoder_reach,
             "tile": parsed_size(self.tile),
         }
         said = {name: value for name, value in said.items() if value is not None}
-        if not self.upsample:
+        if not self.upsample and self.upsampler is None:
             if said:
-                raise ValueError("--upsample-steps, --upsample-noise and --tile are of the upsampler; add --upsample")
+                raise ValueError("--upsample-..., --tile and --decoder-reach are of the upsampler; add --upsample")
             return None
         from latentloom.stages.request import UpsamplingRequest
 

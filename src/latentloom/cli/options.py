@@ -1,11 +1,15 @@
 """Options that several commands share, and texts turned into values: sizes, source weights, output files."""
 
+import math
+import re
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from latentloom.files import printable
 
 Seed = Annotated[int, typer.Option(help="The same seed gives the same result on the same machine.")]
 Dtype = Annotated[str, typer.Option(help="auto (ask the machine), fp32 or bf16.", metavar="auto|fp32|bf16")]
@@ -27,6 +31,38 @@ def parsed_size(text: str | None) -> tuple[int, int] | None:
     if len(sides) != 2 or not all(side.isascii() and side.isdigit() for side in sides):
         raise ValueError(f"size is {text[:40]!r}, expected HEIGHTxWIDTH in pixels, such as 128x256")
     return int(sides[0][:9]), int(sides[1][:9])
+
+
+def parsed_bytes(text: str) -> int:
+    """``"6GB"``, ``"1.5 GB"`` or ``"800MB"`` -> bytes, of which a megabyte has a million.
+
+    Raises:
+        ValueError: anything else.
+    """
+    match = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)\s?([MG])B?", text.strip(), re.IGNORECASE | re.ASCII)
+    if match is None or not float(match[1]):
+        raise ValueError(f"{text[:40]!r} is no size of memory, expected such as 6GB or 800MB")
+    return int(float(match[1]) * {"M": 1e6, "G": 1e9}[match[2].upper()])
+
+
+def parsed_lora(text: str) -> tuple[Path, float]:
+    """``"toy.safetensors@0.8"`` -> (toy.safetensors, 0.8); the scale is 1 where none is given.
+
+    Raises:
+        ValueError: no such file, or a scale that is no number from -10 to 10.
+    """
+    name, mark, number = text.rpartition("@")
+    if not mark or Path(text).is_file():
+        name, number = text, "1"
+    try:
+        scale = float(number)
+    except ValueError:
+        scale = math.nan
+    if not -10 <= scale <= 10:
+        raise ValueError(f"--lora {text[:60]!r}: expected FILE or FILE@SCALE, such as toy.safetensors@0.8")
+    if not Path(name).is_file():
+        raise ValueError(f"{printable(name)}: no such LoRA")
+    return Path(name), scale
 
 
 def parsed_weights(texts: Iterable[str]) -> dict[str, float]:

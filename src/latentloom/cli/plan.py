@@ -28,6 +28,7 @@ def plan(
     use_threads(options.threads)
     from latentloom.stack_folder import StackFolder
 
+    upsampler = None if options.upsampler is None else StackFolder.open(options.upsampler)
     folder = StackFolder.open(stack)
     from pathlib import Path
 
@@ -35,8 +36,12 @@ def plan(
     from latentloom.plan import plan_of
 
     outputs = [Path(f"{number}.mp4") for number in range(options.rollouts)]
-    opened = open_stack(folder, options.dtype, compute_device())
+    opened = open_stack(folder, options.dtype, compute_device(), upsampler=upsampler, loras=options.loras)
     generation = Generation.of(opened, options.asked(""), outputs)
+    if options.memory is not None:
+        from latentloom.budget import fitted
+
+        generation, _ = fitted(generation, options.memory)
     if as_json:
         print(json.dumps(plan_of(generation).to_dict()))
         return

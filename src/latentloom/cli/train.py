@@ -101,6 +101,9 @@ def dreambooth(
     prompt: Annotated[str, typer.Option(help='Names the subject by a word of its own: "a photo of a sks toy".')],
     class_prompt: Annotated[str, typer.Option(help='Names its kind: "a photo of a toy".')],
     class_images: Annotated[int, typer.Option(help="Pictures of its kind that the model makes and keeps.")] = 64,
+    lora: Annotated[
+        int | None, typer.Option(help="Train a LoRA of this rank instead, a small file.", metavar="RANK")
+    ] = None,
 ) -> None:
     """Teach the image model one subject, from a few photos; RUN/stack moves it with the temporal layers it has."""
     check_output_folder(output)
@@ -110,7 +113,7 @@ def dreambooth(
     from latentloom.training.subject import Subject
 
     subject = Subject(photos=photos, prompt=prompt, class_prompt=class_prompt, class_images=class_images)
-    config = training_settings.dreambooth_config(options)
+    config = training_settings.dreambooth_config(options, lora_rank=lora)
     if not training_settings.shown(config, options):
         run_dreambooth(config, subject, output, stack)
 
@@ -209,6 +212,10 @@ def upsampler(
         bool, typer.Option("--temporal", help="Temporal layers on the stack's upsampler, which stays as it is.")
     ] = False,
     factor: Annotated[int | None, typer.Option(help="2 or 4, of a new one.", show_default="the recipe's")] = None,
+    upsampler: Annotated[
+        str | None,
+        typer.Option(help="Another model's, such as Stable Diffusion's x4 upscaler.", show_default="the stack's"),
+    ] = None,
     frames: Frames = None,
     fps: Fps = None,
 ) -> None:
@@ -221,7 +228,9 @@ def upsampler(
 
     config = training_settings.upsampler_config(options, temporal=temporal, factor=factor, num_frames=frames, fps=fps)
     if not training_settings.shown(config, options):
-        training_runs.run_upsampler(config, dataset, output, stack, temporal=temporal, factor=factor)
+        training_runs.run_upsampler(
+            config, dataset, output, stack, temporal=temporal, factor=factor, upscaler=upsampler
+        )
 
 
 @app.command("boxes")

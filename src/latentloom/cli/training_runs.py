@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from diffusers import AutoencoderKL
 
+from latentloom.adapted import image_model
 from latentloom.align import TemporalLayers, check_transfer
 from latentloom.cli.progress import progress
 from latentloom.cli.training_settings import TemporalStage
@@ -21,9 +22,9 @@ from latentloom.data.manifest import Dataset
 from latentloom.layers.context import ContextSpec
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
-from latentloom.models.image_ldm import ImageLDM
 from latentloom.models.loading import load_vae
 from latentloom.models.scenes import SceneEncoder
+from latentloom.models.upsampler import PixelUpsampler
 from latentloom.models.weights import DIFFUSERS
 from latentloom.scenes import LABELS
 from latentloom.stack import Stack
@@ -182,21 +183,35 @@ def run_decoder(config: DecoderTraining, dataset: Path, output: Path, source: st
 
 
 def run_upsampler(
-    config: UpsamplerTraining, dataset: Path, output: Path, source: str, *, temporal: bool, factor: int | None
+    config: UpsamplerTraining,
+    dataset: Path,
+    output: Path,
+    source: str,
+    *,
+    temporal: bool,
+    factor: int | None,
+    upscaler: str | None,
 ) -> None:
     """Train a stack's upsampler, its own further or a new one, or temporal layers on it; write RUN/stack.
+
+    Args:
+        upscaler: a model whose upsampler the stack gets first, such as Stable Diffusion's.
 
     Raises:
         ValueError: temporal layers for a stack without an upsampler, or another ``factor`` than its upsampler's.
     """
     prepared, stack = Dataset.load(dataset), Stack.load(source)
-    known = stack.upsampler if UPSAMPLER in stack.members or temporal else None
+    if upscaler is not None:
+        stack = stack.with_upsampler_of(Stack.load(upscaler))
+    known = stack.upsampler if stack.has_upsampler or temporal else None
     if known is not None:
-        config = replace(config, factor=factor or known.factor, widths=tuple(known.config["widths"]))
+        config = replace(config, factor=factor or known.factor)
+    if isinstance(known, PixelUpsampler):
+        config = replace(config, widths=tuple(known.config["widths"]))
     layers = None
     if temporal and known is not None:
         torch.manual_seed(config.loop.seed)
-        layers = stack.upsampler_layers or TemporalLayers.for_network(known.unet, LayerSet.upsampler())
+        layers = stack.upsampler_layers or TemporalLayers.for_network(known.unet, known.layer_set)
     with training_progress("upsampler") as report:
         trained = train_upsampler(config, prepared, output, upsampler=known, layers=layers, report=report)
     info = replace(stack.info, name=output.resolve().name)
@@ -255,17 +270,6 @@ def with_movement(layers: TemporalLayers, stack: Stack, context: ContextSpec | N
         return layers
     moving = replace(layers.layer_set, context=replace(own, motion=context.motion))
     return layers.extended(stack.unet, moving)
-
-
-def image_model(stack: Stack) -> ImageLDM:
-    """The image side of a stack, all of it loaded."""
-    return ImageLDM(
-        vae=stack.vae,
-        unet=stack.unet,
-        text_encoder=stack.text_encoder,
-        tokenizer=stack.tokenizer,
-        scheduler=stack.scheduler,
-    )
 
 
 def autoencoder_folder(source: str) -> Path:

@@ -22,6 +22,7 @@ from latentloom.training.temporal import TemporalTraining
 from latentloom.training.upsampler import UpsamplerTraining
 
 TemporalStage = Literal["keyframes", "prediction", "interpolation"]
+LORA_SPEED = 100  # adapters begin as nothing: diffusers' DreamBooth trains them at 1e-4, whole networks at 1e-6
 Config = TypeVar(
     "Config",
     AutoencoderTraining,
@@ -48,9 +49,20 @@ def image_config(options: TrainingOptions) -> ImageTraining:
     return changed(tiny.image() if options.recipe is Recipe.TINY else driving.image(), options)
 
 
-def dreambooth_config(options: TrainingOptions) -> ImageTraining:
-    """The recipe's settings with the user's in their place."""
-    return changed(tiny.image() if options.recipe is Recipe.TINY else driving.dreambooth(), options)
+def dreambooth_config(options: TrainingOptions, *, lora_rank: int | None = None) -> ImageTraining:
+    """The recipe's settings with the user's in their place.
+
+    Raises:
+        ValueError: as ``changed``; a LoRA of rank 0, or without the package that trains it.
+    """
+    config = tiny.image() if options.recipe is Recipe.TINY else driving.dreambooth()
+    if lora_rank is not None:
+        check_count("lora", lora_rank, 1024)
+        if find_spec("peft") is None:
+            raise ValueError("--lora needs the package peft: pip install 'latentloom[train]'")
+        faster = replace(config.optimizer, kind="adamw", learning_rate=LORA_SPEED * config.optimizer.learning_rate)
+        config = replace(config, lora_rank=lora_rank, optimizer=faster)
+    return changed(config, options)
 
 
 def temporal_config(

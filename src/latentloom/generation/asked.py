@@ -6,7 +6,7 @@ from typing import Any
 
 from latentloom.data.scenes import Scene
 from latentloom.stack import Stack
-from latentloom.stack_folder import SCENE_ENCODER, UPSAMPLER, StageInfo
+from latentloom.stack_folder import SCENE_ENCODER, StageInfo
 from latentloom.stages.cascade import CascadeRequest, num_keyframes
 from latentloom.stages.interpolation import FACTOR, interpolated_count
 from latentloom.stages.request import UpsamplingRequest
@@ -119,7 +119,6 @@ def _check_members(stack: Stack, asked: Asked) -> None:
             "knows no scenes, which --boxes, --light and --vehicles need",
             "train boxes",
         ),
-        (asked.upsampling is not None, UPSAMPLER, "has no upsampler, which --upsample needs", "train upsampler"),
         (
             asked.passes > 0,
             "temporal/interpolation",
@@ -133,3 +132,8 @@ def _check_members(stack: Stack, asked: Asked) -> None:
     for asked_for, member, lack, command in needs:
         if asked_for and member not in stack.members:
             raise ValueError(f"{name} {lack}; train them with `latentloom {command}`")
+    if asked.upsampling is not None and not stack.has_upsampler:
+        raise ValueError(
+            f"{name} has no upsampler, which --upsample needs; train one with `latentloom train upsampler` or name"
+            " another model's with --upsampler"
+        )

@@ -58,6 +58,7 @@ def write_video_files(
     *,
     seed: int,
     fps: float,
+    decoded_at_once: int = DECODED_AT_ONCE,
     enlarge: Callable[[Iterator[Tensor]], Iterator[Tensor]] | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> None:
@@ -70,7 +71,7 @@ def write_video_files(
     files.receipt.unlink(missing_ok=True)
     kept, sheet = list[Tensor](), _SheetFrames()
     watched = (kept.append(piece.float().cpu()) or piece for piece in latents) if files.latents else latents
-    frames = stream_frames(stack.autoencoder, watched)
+    frames = stream_frames(stack.autoencoder, _decodable(stack, watched, decoded_at_once))
     frames = frames if enlarge is None else enlarge(frames)
     write_video(map(sheet.seen, frames), files.video, fps, force=True)
     if files.latents is not None:
@@ -82,11 +83,20 @@ def write_video_files(
         dtype=stack.unet.dtype,
         device=stack.execution_device,
         stack=stack.info.name,
-        checksums=stack.checksums,
+        checksums=stack.digests,
         outputs=[path for path in files.paths if path != files.receipt],
-        settings={"decoded_at_once": DECODED_AT_ONCE, "fps": fps, **(settings or {})},
+        settings={"fps": fps, **(settings or {})},
     )
     write_receipt(receipt, files.receipt)
+
+
+def _decodable(stack: Stack, latents: Iterable[Tensor], at_once: int) -> Iterator[Tensor]:
+    """At most ``at_once`` frames at a time, and the decoder where they are."""
+    autoencoder = stack.autoencoder
+    for piece in latents:
+        for part in piece.split(at_once, 1):
+            stack.bring(autoencoder)
+            yield part.to(stack.execution_device)
 
 
 def write_sheet(frames: UInt8[Tensor, "t h w 3"], path: Path, *, columns: int | None = None) -> None:

@@ -5,7 +5,7 @@ Killed at any moment, the same generation goes on from what its journal holds an
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from latentloom.adapted import with_lora
 from latentloom.allocator import keep_freed_memory
 from latentloom.data.scenes import Scene
 from latentloom.data.video import read_image
@@ -22,6 +23,8 @@ from latentloom.files import digest_of, remove_debris
 from latentloom.generation.asked import Asked, checked_cascade
 from latentloom.generation.files import DECODED_AT_ONCE, VideoFiles, write_video_files
 from latentloom.generation.progress import Show, Windows, show_nothing
+from latentloom.models.latent_upsampler import LatentUpsampler
+from latentloom.models.nearby_attention import attend_nearby
 from latentloom.models.text import warn_about_losses
 from latentloom.models.untrusted import read_json
 from latentloom.precision import preferred_dtype
@@ -34,7 +37,7 @@ from latentloom.stages.cascade import CascadeRequest, CascadeStage, generate_lat
 from latentloom.stages.journal import Journal, Remember
 from latentloom.stages.request import UpsamplingRequest, seeded_generator
 from latentloom.stages.start_frame import SceneConditions, generate_start_frame
-from latentloom.stages.upsampling import upsample_frames
+from latentloom.stages.upsampling import completed, upsample_frames, upsampling_steps
 
 Enlarge = Callable[[Iterator[Tensor]], Iterator[Tensor]]
 
@@ -55,6 +58,7 @@ class Generation:
     asked: Asked
     request: CascadeRequest
     outputs: tuple[VideoFiles, ...]
+    decoded_at_once: int = DECODED_AT_ONCE
 
     @classmethod
     def of(cls, stack: Stack, asked: Asked, outputs: list[Path], *, save_latents: bool = False) -> "Generation":
@@ -65,7 +69,12 @@ class Generation:
         """
         warn_about_losses(stack.tokenizer, [asked.prompt, asked.changes.get("negative_prompt", "")])
         files = tuple(VideoFiles.beside(output, save_latents=save_latents) for output in outputs)
-        return cls(stack=stack, asked=asked, request=checked_cascade(stack, asked), outputs=files)
+        request = checked_cascade(stack, asked)
+        if asked.upsampling is not None:
+            text = {"prompt": asked.prompt, "negative_prompt": request.clip.negative_prompt}
+            upsampling = completed(replace(asked.upsampling, **text), stack.upsampler)
+            asked = replace(asked, upsampling=upsampling)
+        return cls(stack=stack, asked=asked, request=request, outputs=files)
 
     @property
     def stages(self) -> list[CascadeStage]:
@@ -83,7 +92,7 @@ class Generation:
         scheduler = self.stack.scheduler
         work = {stage.name: (stage.num_windows, stage.num_evaluations(scheduler)) for stage in self.stages}
         if self.asked.upsampling is not None:
-            steps = num_evaluations(self.stack.upsampler.scheduler, self.asked.upsampling.num_inference_steps)
+            steps = upsampling_steps(self.stack.upsampler, self.asked.upsampling)
             work["upsampling"] = (self.portions, steps)
         return work
 
@@ -103,7 +112,7 @@ class Generation:
             "request": asdict(self.request.clip),
             "seed": self.asked.seed,
             **self.settings,
-            "stack": dict(self.stack.checksums),
+            "stack": self.stack.digests,
             "environment": environment(self.stack.dtype, self.stack.device),
         }
         return json.loads(json.dumps(everything))
@@ -119,17 +128,32 @@ class Generation:
             start = {"scene": asked.scene.model_dump(mode="json"), "guidance": asked.scene_guidance}
         cascade = {name: value for name, value in asdict(self.request).items() if name != "clip"}
         upsampling = None if asked.upsampling is None else asdict(asked.upsampling)
-        return {**cascade, "start_frame": start, "upsampling": upsampling}
+        own = {"start_frame": start, "upsampling": upsampling, "decoded_at_once": self.decoded_at_once}
+        return {**cascade, **own}
 
 
-def open_stack(source: str | StackFolder, dtype: str, device: str) -> Stack:
+def open_stack(
+    source: str | StackFolder,
+    dtype: str,
+    device: str,
+    *,
+    upsampler: str | StackFolder | None = None,
+    loras: Iterable[tuple[Path, float]] = (),
+) -> Stack:
     """The stack of a name or a folder, on ``device``, in the dtype that ``dtype`` names ("auto" asks the machine).
+
+    ``upsampler`` is another one, or an upscaler, whose upsampler takes the place of its own; ``loras`` are files and
+    scales of adapters of its image model.
 
     On a CPU freed memory stays with the process from now on: large frames take half the time (docs/log.md).
     """
     if torch.device(device).type == "cpu":
         keep_freed_memory()
-    return Stack.load(source, dtype=preferred_dtype(device, dtype), device=device)
+    how = {"dtype": preferred_dtype(device, dtype), "device": device}
+    stack = Stack.load(source, **how)
+    for path, scale in loras:
+        stack = with_lora(stack, path, scale)
+    return stack if upsampler is None else stack.with_upsampler_of(Stack.load(upsampler, **how))
 
 
 def make_videos(generation: Generation, *, show: Show = show_nothing, force: bool = False) -> Iterator[Finished]:
@@ -158,7 +182,9 @@ def start_of(generation: Generation, show: Show = show_nothing) -> Tensor:
     stack, asked, clip = generation.stack, generation.asked, generation.request.clip
     if asked.start_frame is not None:
         picture = read_image(asked.start_frame, (clip.height, clip.width))
-        return stack.autoencoder.encode(from_pixels(picture[None])[None].to(stack.device, stack.dtype))
+        autoencoder = stack.autoencoder
+        stack.bring(autoencoder)
+        return autoencoder.encode(from_pixels(picture[None])[None].to(stack.device, stack.dtype))
     scene = None if asked.scene is None else scene_conditions(stack, asked.scene, asked.scene_guidance)
     with show("start frame") as advance:
         total = num_evaluations(stack.scheduler, clip.num_inference_steps)
@@ -199,15 +225,15 @@ def make_video(generation: Generation, start: Tensor | None, show: Show = show_n
             remember=shown.counting(kept.remember),
             callback_on_step_end=shown.step,
         )
-        latents = (part.to(stack.device) for piece in pieces for part in piece.split(DECODED_AT_ONCE, 1))
         assert request.fps is not None
         write_video_files(
             stack,
             request.clip,
-            latents,
+            pieces,
             files,
             seed=asked.seed,
             fps=request.fps,
+            decoded_at_once=generation.decoded_at_once,
             enlarge=_enlarging(stack, asked.upsampling, asked.seed, request.future, shown.counting(kept.remember)),
             settings=generation.settings,
         )
@@ -219,14 +245,17 @@ def _enlarging(
     """The upsampler on a stream of frames; None where none was asked for."""
     if upsampling is None:
         return None
-    return partial(
-        upsample_frames,
-        stack.upsampler,
-        stack.upsampler_layers,
-        request=upsampling,
-        seed=seed_of(seed, Stream.FUTURE, future),
-        remember=remember,
-    )
+    upsampler, layers = stack.upsampler, stack.upsampler_layers
+    networks = (upsampler,) if layers is None else (upsampler, layers)
+    if isinstance(upsampler, LatentUpsampler):
+        attend_nearby(upsampler.vae, upsampling.decoder_reach)
+
+    def enlarge(frames: Iterator[Tensor]) -> Iterator[Tensor]:
+        begin = partial(stack.bring, *networks)
+        own = {"request": upsampling, "seed": seed_of(seed, Stream.FUTURE, future), "remember": remember}
+        return upsample_frames(upsampler, layers, frames, begin=begin, **own)
+
+    return enlarge
 
 
 def _made_before(generation: Generation) -> bool:

@@ -56,8 +56,9 @@ class FeedForward(nn.Module):
         """Any leading shape, each token alone."""
         y = self.norm(x)
         # Two products instead of one of twice the width: no strided halves, and the halves can be overwritten.
-        value_weight, gate_weight = self.proj.weight.chunk(2)
-        value_bias, gate_bias = self.proj.bias.chunk(2)
+        # Read past the module, whose hooks would bring weights stored in float8 to the dtype of the features.
+        value_weight, gate_weight = self.proj.weight.to(y.dtype).chunk(2)
+        value_bias, gate_bias = self.proj.bias.to(y.dtype).chunk(2)
         gate, value = F.linear(y, gate_weight, gate_bias), F.linear(y, value_weight, value_bias)
         hidden = F.gelu(gate) * value if torch.is_grad_enabled() else value.mul_(torch.ops.aten.gelu_(gate))
         return x + self.out(hidden)

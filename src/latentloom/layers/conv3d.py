@@ -124,7 +124,9 @@ class TemporalResBlock(nn.Module):
         x = self.dropout(_silu(self._normed(self.norm2, x)))
         share = self.mixing.temporal_share(clip)
         # alpha z + (1 - alpha)(z + conv(x)) = z + (1 - alpha) conv(x): scaling the last conv makes the mix free.
-        change = F.conv2d(x, self.conv2.weight * share, _scaled(self.conv2.bias, share), padding=(1, 0))
+        # Read past the module, whose hooks would bring weights stored in float8 to the dtype of the features.
+        weight, bias = self.conv2.weight.to(x.dtype), _scaled(self.conv2.bias, share, x.dtype)
+        change = F.conv2d(x, weight * share, bias, padding=(1, 0))
         return (frames + change.transpose(1, 2)).reshape(z.shape)
 
     def _normed(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:
@@ -162,5 +164,5 @@ class TimeConv(nn.Module):
         return (frames + change.transpose(1, 2)).reshape(z.shape)
 
 
-def _scaled(bias: Tensor | None, share: Tensor) -> Tensor | None:
-    return None if bias is None else bias * share
+def _scaled(bias: Tensor | None, share: Tensor, dtype: torch.dtype) -> Tensor | None:
+    return None if bias is None else bias.to(dtype) * share

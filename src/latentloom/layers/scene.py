@@ -78,7 +78,7 @@ class SceneAttention(nn.Module):
             given = None if clip.text is None else clip.text.shape[-1]
             raise ValueError(f"these layers attend to scenes: expected tokens of {self.width + PLACE}, given {given}")
         tokens = clip.per_frame(clip.text)
-        pairs = geometry(tokens[..., -PLACE:], z.shape[2], z.shape[3]).to(self.hidden.weight.dtype)
+        pairs = geometry(tokens[..., -PLACE:], z.shape[2], z.shape[3]).to(z.dtype)
         pairs = self.geometry(pairs)  # bt n m f
         x = self.norm(z).flatten(2).transpose(1, 2)  # bt n c
         query = self.query(x).unflatten(-1, (self.num_heads, -1))

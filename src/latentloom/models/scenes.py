@@ -25,6 +25,8 @@ _SCALES = {"night": 100.0, "vehicles": 10.0}
 class SceneEncoder(ModelMixin, ConfigMixin):
     """Scenes to ``b n+k d+5`` tokens, one for each slot and each number; empty and untold have tokens of their own."""
 
+    _skip_layerwise_casting_patterns = ("^numbers",)  # an embedding of numbers has the dtype its weights are stored in
+
     @register_to_config
     def __init__(self, width: int, num_labels: int, frequencies: int = 8) -> None:
         super().__init__()
@@ -50,10 +52,10 @@ class SceneEncoder(ModelMixin, ConfigMixin):
         # float32 whatever the weights are: bfloat16 has no digits for the fast octaves
         octaves = math.pi * 2.0 ** torch.arange(self.config["frequencies"], device=corners.device)
         angles = corners.float().unsqueeze(-1) * octaves
-        features = torch.cat([angles.sin(), angles.cos()], -1).flatten(2).to(self.labels.weight.dtype)
         boxed = labels >= 0
         special = self.config["num_labels"] + (labels == UNTOLD).long()
         known = self.labels(labels.where(boxed, special))
+        features = torch.cat([angles.sin(), angles.cos()], -1).flatten(2).to(known.dtype)
         return known + self.project(features) * boxed.unsqueeze(-1)
 
     def _numbers(self, numbers: Float[Tensor, "b k"]) -> Float[Tensor, "b k d"]:

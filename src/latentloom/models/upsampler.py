@@ -11,7 +11,8 @@ and one that answers nothing already enlarges. Not here: noise augmentation (``d
 tiles (``stages.upsampling``).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,22 +20,29 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
-from jaxtyping import Float, Int, Num
+from jaxtyping import Float, Int, Num, UInt8
 from torch import Tensor, nn
 
 from latentloom.align import Aligned
+from latentloom.diffusion.sampler import Predict, last_prediction
 from latentloom.diffusion.schedule import NoiseSchedule, noise_scheduler
+from latentloom.layers.layer_set import LayerSet
 from latentloom.layers.norms import PositionGroupNorm
-from latentloom.shapes import fold_frames, unfold_frames
+from latentloom.models.upsampling import Upsampling, UpsamplingDefaults
+from latentloom.shapes import fold_frames, from_pixels, to_pixels, unfold_frames
 
 FACTORS = (2, 4)
 DIFFERENCE = 0.1  # standard deviation of large frames around enlarged small ones, of pixels in [-1, 1]
-Upsampling = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Noisy cells ``b t c h w``, a time step, small frames ``b t 3 h w``, their noise levels ``b``: predicted cells."""
 
 
 class PixelUpsampler(ModelMixin, ConfigMixin):
-    """The image upsampler; saved alone, with its factor."""
+    """The image upsampler (``upsampling.Upsampler``); saved alone, with its factor. It reads no text."""
+
+    _supports_gradient_checkpointing = True
+    _group_offload_block_modules = ("unet",)  # there is no ``forward`` that could bring the whole to a device
+
+    defaults = UpsamplingDefaults(num_inference_steps=4, noise_level=0, guidance_scale=1.0)
+    layer_set = LayerSet.upsampler()
 
     @register_to_config
     def __init__(self, factor: int = 4, widths: Sequence[int] = (48, 96), layers_per_block: int = 1, groups: int = 8):
@@ -66,6 +74,11 @@ class PixelUpsampler(ModelMixin, ConfigMixin):
         _use_local_norms(self.unet)
 
     @property
+    def channels(self) -> int:
+        """Of its cells."""
+        return 3 * self.factor**2
+
+    @property
     def size_multiple(self) -> int:
         """Small frames must have sides of a multiple of this many pixels."""
         return 2 ** (len(self.config["widths"]) - 1)
@@ -85,12 +98,14 @@ class PixelUpsampler(ModelMixin, ConfigMixin):
         small: Float[Tensor, "b t 3 h w"],
         levels: Num[Tensor, " b"],
         video: Aligned | None = None,
+        prompts: Sequence[str] | None = None,
     ) -> Float[Tensor, "b t c h w"]:
         """Clean cells (``prediction_type`` sample); without ``video``, the aligned ``unet``, each frame for itself.
 
         Args:
             cells: noisy, at the step ``timestep`` of ``schedule``, one for all or one per clip.
             small: noisy at the step ``levels`` of each clip.
+            prompts: not read.
         """
         times = torch.as_tensor(timestep, device=cells.device).reshape(-1).expand(len(cells))
         scale = self.scales(times.round().long(), levels)
@@ -98,6 +113,52 @@ class PixelUpsampler(ModelMixin, ConfigMixin):
         noisy = cells - (scale.signal * enlarged).to(cells.dtype)
         answer = self._answer(torch.cat([(scale.input * noisy).to(cells.dtype), small], 2), times, levels, video)
         return (enlarged + scale.skip * noisy + scale.output * answer).to(cells.dtype)
+
+    def guided(self, video: Aligned | None, prompt: str, negative_prompt: str, guidance_scale: float) -> Upsampling:
+        """``predict``; there is no text to be guided by."""
+        return partial(self.predict, video=video)
+
+    def error(
+        self,
+        made: Float[Tensor, "b t c h w"],
+        state: Float[Tensor, "b t c h w"],
+        noise: Float[Tensor, "b t c h w"],
+        timesteps: Int[Tensor, " b"],
+        levels: Num[Tensor, " b"],
+    ) -> Float[Tensor, "b t c h w"]:
+        """Of predicted cells, in the scale of what the bare network says."""
+        return (made.float() - state) / self.scales(timesteps, levels).output
+
+    def sample(
+        self, predict: Predict, noise: Float[Tensor, "b t c h w"], num_inference_steps: int
+    ) -> Float[Tensor, "b t c h w"]:
+        """From unit noise to clean cells: the last answer, because grain of a last step would be seen."""
+        return last_prediction(predict, noise, self.scheduler, num_inference_steps)
+
+    def state_of(self, large: Float[Tensor, "b t 3 H W"]) -> Float[Tensor, "b t c h w"]:
+        """Large frames as cells."""
+        return to_cells(large, self.factor)
+
+    def pixels_of(self, state: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t 3 H W"]:
+        """Cells as large frames."""
+        return from_cells(state, self.factor)
+
+    @property
+    def kept_bytes(self) -> int:
+        """Of the pixels, for each small one."""
+        return 3 * self.factor**2
+
+    def kept(self, state: Float[Tensor, "1 t c h w"]) -> UInt8[Tensor, "t H W 3"]:
+        """Pixels, on the CPU."""
+        return to_pixels(self.pixels_of(state)[0]).cpu()
+
+    def known(self, kept: UInt8[Tensor, "t H W 3"]) -> Float[Tensor, "1 t c h w"]:
+        """The cells of pixels."""
+        return self.state_of(from_pixels(kept)[None].to(self.device, self.dtype))
+
+    def shown(self, kept: UInt8[Tensor, "t H W 3"]) -> Iterator[UInt8[Tensor, "H W 3"]]:
+        """The pixels themselves."""
+        yield from kept
 
     def scales(self, timesteps: Int[Tensor, " b"], levels: Num[Tensor, " b"]) -> "Scales":
         """The preconditioning of each clip, ``b 1 1 1 1``."""

@@ -109,28 +109,42 @@ class UpsamplingRequest:
     """How frames are made larger.
 
     Attributes:
-        num_inference_steps: denoising steps, 1 to 1000.
+        num_inference_steps: denoising steps, 1 to 1000; None, here and below, is the upsampler's own.
         noise_level: diffusion step of the noise put on the small frames, 0 to 999: more hides faults and invents more.
+        guidance_scale: of the text, where the upsampler reads it.
+        prompt, negative_prompt: that text.
         portion: frames per call; ``overlap`` of them were made by the call before.
         tile: height and width of a tile in small pixels; None takes the frame whole.
+        decoder_reach: how far the middle of a latent upsampler's decoder looks (``models.nearby_attention``), in
+            latent positions; None is over the whole frame, as it is built.
 
     Raises:
         ValueError: a value out of range, or an overlap that leaves nothing to make.
     """
 
-    num_inference_steps: int = 4
-    noise_level: int = 0
+    num_inference_steps: int | None = None
+    noise_level: int | None = None
+    guidance_scale: float | None = None
+    prompt: str = ""
+    negative_prompt: str = ""
     portion: int = 8
     overlap: int = 2
     tile: tuple[int, int] | None = None
+    decoder_reach: int | None = None
 
     def __post_init__(self) -> None:
-        check_count("num_inference_steps", self.num_inference_steps, MAX_STEPS)
-        check_count("noise_level", self.noise_level, 999, least=0)
+        if self.num_inference_steps is not None:
+            check_count("num_inference_steps", self.num_inference_steps, MAX_STEPS)
+        if self.noise_level is not None:
+            check_count("noise_level", self.noise_level, 999, least=0)
+        if self.guidance_scale is not None:
+            check_number("guidance_scale", self.guidance_scale, 0.0, MAX_GUIDANCE)
         check_count("portion", self.portion, 1024)
         check_count("overlap", self.overlap, self.portion - 1, least=0)
         for side in self.tile or ():
             check_count("tile", side, 1 << 16)
+        if self.decoder_reach is not None:
+            check_count("decoder_reach", self.decoder_reach, 1 << 16)
 
 
 def check_prompt(name: str, prompt: Any) -> None:

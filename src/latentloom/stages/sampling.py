@@ -12,7 +12,7 @@ import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTextModel, PreTrainedTokenizerBase
 
 from latentloom.align import TemporalLayers, attach
@@ -44,6 +44,7 @@ class VideoModel(Protocol):
     @property
     def execution_device(self) -> torch.device: ...  # where the networks compute; offloaded ones lie elsewhere
     def temporal_layers(self, name: str) -> TemporalLayers: ...
+    def bring(self, *networks: nn.Module) -> None: ...  # said before these compute, for models that offload
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -87,6 +88,7 @@ def sample_clip(
     generator: torch.Generator | None = None,
     eta: float = 0.0,
     callback: StepCallback | None = None,
+    works: nn.Module | None = None,
 ) -> Float[Tensor, "1 t c h w"]:
     """Denoise one clip with ``network`` under the request's text, around the frames that are known.
 
@@ -96,20 +98,21 @@ def sample_clip(
         start: what the walk begins from, under noise, where ``request.strength`` is below 1 and known frames are told.
         scene: tokens for the layers that attend to them, with guidance of their own; not together with ``known``.
         numbers: further conditions by name; fps is one of them.
+        works: what ``network`` computes with; None is the model's UNet.
 
     Raises:
-        ValueError: ``noise`` or known frames of another shape than the request, or latents that are not finite in the
-            end.
+        ValueError: ``noise`` or known frames of another shape than the request, or latents not finite in the end.
     """
     shape, device = latent_shape(model, request), model.execution_device
+    given = {"latents are": noise, "known frames are": None if known is None else known.latents}
+    for name, latents in given.items():
+        if latents is not None and latents.shape != shape:
+            raise ValueError(f"the {name} {tuple(latents.shape)}, this request needs {shape} (1 t c h w)")
     if noise is None:
         noise = clip_noise(shape, generator, device, model.unet.dtype)
-    elif noise.shape != shape:
-        raise ValueError(f"latents are {tuple(noise.shape)}, this request needs {shape} (1 t c h w)")
-    if known is not None and known.latents.shape != shape:
-        raise ValueError(f"the known frames are {tuple(known.latents.shape)}, this request needs {shape} (1 t c h w)")
     noise = noise.to(device, model.unet.dtype)
     base, *links = _chain(model, request, known, scene, dict(numbers or {}), generator)
+    model.bring(works or model.unet)
     predict = guided(network, base, *links)
     if known is not None and is_told(base, *links):
         predict = known.keeping(predict, noise, model.scheduler)
@@ -128,8 +131,7 @@ def sample_clip(
     )
     if not bool(torch.isfinite(latents).all()):
         raise ValueError(
-            f"the latents are not finite after sampling in {model.unet.dtype}: the weights are damaged, or the dtype"
-            " is too narrow for them; try float32"
+            f"latents are not finite after sampling in {model.unet.dtype}: damaged weights, or try float32"
         )
     return latents if known is None else known.kept(latents)
 
@@ -164,12 +166,13 @@ def sample_aligned(
     if request.fps is not None:
         told["fps"] = torch.tensor([request.fps], device=device)
     if known is not None and request.strength < 1 and request.temporal_strength > 0:
+        model.bring(layers)
         start = layers.first_guess(known.context, told)
     video = attach(model.unet, layers)
     network = partial(
         video.predict, temporal_strength=request.temporal_strength, attention_distance=request.attention_distance
     )
-    options: dict[str, Any] = {"noise": noise, "generator": generator, "eta": eta, "callback": callback}
+    options: dict[str, Any] = {"noise": noise, "generator": generator, "eta": eta, "callback": callback, "works": video}
     try:
         return sample_clip(model, network, request, known=known, start=start, numbers=told, **options)
     finally:
@@ -204,6 +207,7 @@ def _encoded(model: VideoModel, prompt: str) -> tuple[Float[Tensor, "1 n d"], Fl
     """For the spatial and, where it reads otherwise, for the temporal cross-attention."""
 
     def encoded(encoder: CLIPTextModel) -> Tensor:
+        model.bring(encoder)
         return encode_text(model.tokenizer, encoder, [prompt], model.execution_device).to(model.unet.dtype)
 
     temporal = model.temporal_text_encoder

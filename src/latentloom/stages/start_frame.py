@@ -4,6 +4,7 @@ The prediction stage starts from it; it is also the picture the image LDM was tr
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -76,8 +77,11 @@ def _with_scene(
     generator: torch.Generator | None,
     callback: StepCallback | None,
 ) -> Tensor:
+    model.bring(scene.encoder)
+    tokens = scene.tokens()
     video = attach(model.unet, scene.layers)
+    options: dict[str, Any] = {"generator": generator, "callback": callback, "works": video}
     try:
-        return sample_clip(model, video.predict, request, scene=scene.tokens(), generator=generator, callback=callback)
+        return sample_clip(model, video.predict, request, scene=tokens, **options)
     finally:
         video.detach()

@@ -1,91 +1,137 @@
 """The last stage: frames made larger, in portions of a few frames and tiles, without seams (paper, Sec. 3.4).
 
 Portions share frames: those already made are known to the next one, as in a rollout, so texture goes on. Tiles are cut
-at each evaluation of the network, with as much around them as it looks at: the result is that of the whole frame.
+at each evaluation of the network. Where it looks at a neighbourhood they are cut with all of that around them, and the
+result is that of the whole frame; where it looks at everything they overlap and what they say is mixed.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from functools import partial
 
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
-from latentloom.align import TemporalLayers, attach
+from latentloom.align import Aligned, TemporalLayers, attach
 from latentloom.diffusion.augmentation import augmented
 from latentloom.diffusion.known_frames import KnownFrames
-from latentloom.diffusion.sampler import clip_noise, last_prediction
-from latentloom.models.upsampler import PixelUpsampler, Upsampling, from_cells, to_cells
+from latentloom.diffusion.sampler import clip_noise, num_evaluations
+from latentloom.models.upsampling import Upsampler, Upsampling
 from latentloom.seeds import Stream, generator_of
-from latentloom.shapes import from_pixels, to_pixels
+from latentloom.shapes import from_pixels
 from latentloom.stages.journal import Remember, make_anew
 from latentloom.stages.request import UpsamplingRequest
 
+TILE_OVERLAP = 0.25
+"""The share of a tile that the next one sees too, where tiles are mixed."""
+
 
 def upsample_frames(
-    upsampler: PixelUpsampler,
+    upsampler: Upsampler,
     layers: TemporalLayers | None,
     frames: Iterable[UInt8[Tensor, "h w 3"]],
     request: UpsamplingRequest,
     *,
     seed: int = 0,
     remember: Remember = make_anew,
+    begin: Callable[[], None] = lambda: None,
 ) -> Iterator[UInt8[Tensor, "H W 3"]]:
     """The frames, ``factor`` times larger, as they are made; memory is that of a portion.
 
     Args:
+        request: what it leaves open is the upsampler's own (``completed``).
         layers: temporal layers of the upsampler; None makes each frame for itself.
         frames: in order; all of one size, both sides multiples of ``upsampler.size_multiple``.
         remember: called with ("upsampling", i, make) for portion i (``journal``).
+        begin: called before each portion: the networks are about to work.
 
     Raises:
         ValueError: frames of a size the network cannot take.
     """
+    request = completed(request, upsampler)
     video = None if layers is None else attach(upsampler.unet, layers)
-    predict = partial(upsampler.predict, video=video)
-    if request.tile is not None:
-        predict = tiled(predict, request.tile, upsampler.receptive_radius, upsampler.size_multiple)
     overlap = request.overlap if layers is not None else 0  # frames that do not meet need no frame in common
     before: Tensor | None = None
+    predict: Upsampling | None = None
     try:
         for index, part in enumerate(_portions(frames, request.portion, overlap)):
             _check_size(part, upsampler)
+            begin()
+            predict = predict or _predicting(upsampler, video, request)
             generator = generator_of(seed, Stream.UPSAMPLING, index)
             make = partial(_upsampled, upsampler, predict, part, before, request, generator)
             made = remember("upsampling", index, make)
-            yield from made if before is None else made[overlap:]
+            yield from upsampler.shown(made if before is None else made[overlap:])
             before = made[len(made) - overlap :] if overlap else None
     finally:
         if video is not None:
             video.detach()
 
 
+def completed(request: UpsamplingRequest, upsampler: Upsampler) -> UpsamplingRequest:
+    """The request with the upsampler's own values where it says none."""
+    own = {name: value for name, value in vars(upsampler.defaults).items() if getattr(request, name) is None}
+    return replace(request, **own)
+
+
+def upsampling_steps(upsampler: Upsampler, request: UpsamplingRequest) -> int:
+    """How often each portion calls the network."""
+    steps = completed(request, upsampler).num_inference_steps
+    assert steps is not None
+    return num_evaluations(upsampler.scheduler, steps)
+
+
+@torch.no_grad()
+def _predicting(upsampler: Upsampler, video: Aligned | None, request: UpsamplingRequest) -> Upsampling:
+    """The upsampler under the request's text, in its tiles."""
+    assert request.guidance_scale is not None
+    predict = upsampler.guided(video, request.prompt, request.negative_prompt, request.guidance_scale)
+    if request.tile is None:
+        return predict
+    if upsampler.receptive_radius is None:
+        return mixed_tiles(predict, request.tile, upsampler.size_multiple)
+    return tiled(predict, request.tile, upsampler.receptive_radius, upsampler.size_multiple)
+
+
 @torch.no_grad()
 def _upsampled(
-    upsampler: PixelUpsampler,
+    upsampler: Upsampler,
     predict: Upsampling,
     frames: UInt8[Tensor, "t h w 3"],
-    before: UInt8[Tensor, "o H W 3"] | None,
+    before: Shaped[Tensor, "o ..."] | None,
     request: UpsamplingRequest,
     generator: torch.Generator,
-) -> UInt8[Tensor, "t H W 3"]:
-    device, dtype, factor = upsampler.device, upsampler.dtype, upsampler.factor
+) -> Shaped[Tensor, "t ..."]:
+    """One portion, as ``Upsampler.kept``; ``before`` is what is kept of its first frames."""
+    assert request.noise_level is not None and request.num_inference_steps is not None
+    device, dtype = upsampler.device, upsampler.dtype
     small = from_pixels(frames)[None].to(device, dtype)
     levels = torch.tensor([request.noise_level], device=device)
     small = augmented(small, levels, upsampler.schedule, generator)
-    shape = (1, len(frames), 3 * factor**2, *small.shape[3:])
+    shape = (1, len(frames), upsampler.channels, *small.shape[3:])
     noise = clip_noise(shape, generator, device, dtype)
 
-    def shown(cells: Tensor, timestep: Tensor, /) -> Tensor:
-        return predict(cells, timestep, small, levels)
+    def shown(state: Tensor, timestep: Tensor, /) -> Tensor:
+        return predict(state, timestep, small, levels)
 
     if before is not None:
-        made = to_cells(from_pixels(before)[None].to(noise), factor)
-        known = KnownFrames.at(range(len(before)), made, len(frames))
+        known = KnownFrames.at(range(len(before)), upsampler.known(before), len(frames))
         shown = known.keeping(shown, noise, upsampler.scheduler)
-    cells = last_prediction(shown, noise, upsampler.scheduler, request.num_inference_steps)
-    large = to_pixels(from_cells(cells, factor)[0]).cpu()
-    return large if before is None else torch.cat([before, large[len(before) :]])
+    kept = upsampler.kept(upsampler.sample(shown, noise, request.num_inference_steps))
+    return kept if before is None else torch.cat([before, kept[len(before) :]])
+
+
+def tiles_of(size: tuple[int, int], tile: tuple[int, int] | None, upsampler: Upsampler) -> tuple[tuple[int, int], int]:
+    """What the network sees of small frames of ``size`` at a call, and its calls for one evaluation."""
+    if tile is None:
+        return size, 1
+    radius, sides = upsampler.receptive_radius, rounded_tile(tile, upsampler.size_multiple)
+    if radius is None:
+        begins = [_overlapping(whole, side, upsampler.size_multiple) for whole, side in zip(size, sides, strict=True)]
+        return (min(size[0], sides[0]), min(size[1], sides[1])), len(begins[0]) * len(begins[1])
+    rows, columns = (min(whole, side + 2 * radius) for whole, side in zip(size, sides, strict=True))
+    return (rows, columns), -(-size[0] // sides[0]) * -(-size[1] // sides[1])
 
 
 def rounded_tile(tile: tuple[int, int], multiple: int) -> tuple[int, int]:
@@ -114,6 +160,43 @@ def tiled(predict: Upsampling, tile: tuple[int, int], radius: int, multiple: int
     return by_tiles
 
 
+def mixed_tiles(predict: Upsampling, tile: tuple[int, int], multiple: int) -> Upsampling:
+    """``predict`` by tiles of about ``tile`` small pixels that overlap, their answers mixed.
+
+    Toward its edge a tile counts less and less: no seam, but for a network that looks at the whole frame not the same
+    as the frame at once.
+    """
+    rows, columns = rounded_tile(tile, multiple)
+
+    def by_tiles(state: Tensor, timestep: Tensor, small: Tensor, levels: Tensor) -> Tensor:
+        height, width = state.shape[3:]
+        total, weight = torch.zeros_like(state), torch.zeros_like(state[:1, :1, :1])
+        for top, bottom in _overlapping(height, rows, multiple):
+            for left, right in _overlapping(width, columns, multiple):
+                seen = (..., slice(top, bottom), slice(left, right))
+                share = _share(bottom - top, state)[:, None] * _share(right - left, state)
+                total[seen] += share * predict(state[seen], timestep, small[seen], levels)
+                weight[seen] += share
+        return total / weight
+
+    return by_tiles
+
+
+def _overlapping(whole: int, side: int, multiple: int) -> list[tuple[int, int]]:
+    """Where tiles of ``side`` begin and end, spread evenly over ``whole``, at multiples of ``multiple``."""
+    if side >= whole:
+        return [(0, whole)]
+    count = -(-(whole - side) // max(multiple, int(side * (1 - TILE_OVERLAP)))) + 1
+    begins = [round(i * (whole - side) / (count - 1) / multiple) * multiple for i in range(count)]
+    return [(begin, min(begin + side, whole)) for begin in begins]
+
+
+def _share(length: int, like: Tensor) -> Tensor:
+    """How much each position of a tile counts: a triangle, above 0 everywhere."""
+    places = torch.arange(length, device=like.device, dtype=like.dtype) + 0.5
+    return torch.minimum(places, length - places)
+
+
 def _portions(frames: Iterable[Tensor], size: int, overlap: int) -> Iterator[Tensor]:
     """Runs of at most ``size`` frames, each beginning with the last ``overlap`` of the one before."""
     held: list[Tensor] = []
@@ -128,7 +211,7 @@ def _portions(frames: Iterable[Tensor], size: int, overlap: int) -> Iterator[Ten
         yield torch.stack(held)
 
 
-def _check_size(frames: Tensor, upsampler: PixelUpsampler) -> None:
+def _check_size(frames: Tensor, upsampler: Upsampler) -> None:
     step = upsampler.size_multiple
     if any(side % step for side in frames.shape[1:3]):
         raise ValueError(

@@ -37,7 +37,11 @@ from latentloom.training.run_folder import settings_of
 
 @dataclass(frozen=True, kw_only=True)
 class ImageTraining:
-    """Settings of `train_image`."""
+    """Settings of `train_image`.
+
+    Attributes:
+        lora_rank: of adapters that learn in the place of the networks they are added to; None trains the networks.
+    """
 
     loop: LoopConfig
     spec: DenoiserSpec
@@ -48,6 +52,7 @@ class ImageTraining:
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     caption_dropout: float = 0.1
+    lora_rank: int | None = None
     source_weights: Mapping[str, float] = field(default_factory=dict)
 
 
@@ -96,12 +101,12 @@ class ImageObjective(nn.Module):
 
 
 class ImageTask:
-    """UNet and text encoder as one player, latents as items, and a sheet of samples for held-out captions."""
+    """What learns as one player, latents as items, and a sheet of samples for held-out captions."""
 
-    def __init__(self, model: ImageLDM, config: ImageTraining, dataset: Dataset, cache: LatentCache):
+    def __init__(
+        self, model: ImageLDM, trained: nn.Module, config: ImageTraining, dataset: Dataset, cache: LatentCache
+    ):
         self.model, self.config, self.dataset, self.cache = model, config, dataset, cache
-        trained = nn.ModuleDict({"unet": model.unet, "text_encoder": model.text_encoder})
-        trained.requires_grad_(True)
         self.objective = ImageObjective(model, config)
         optimizers = build_optimizers(trained, config.optimizer)
         self.players = [Player(name="image", objective=self.objective, trained=trained, optimizers=optimizers)]
@@ -193,6 +198,15 @@ def new_image_model(config: ImageTraining, dataset: Dataset, vae: AutoencoderKL)
     )
 
 
+def learning_part(model: ImageLDM, lora_rank: int | None) -> nn.Module:
+    """UNet and text encoder, or the adapters that are put on them now."""
+    if lora_rank is not None:
+        from latentloom.models.lora import add_adapters  # peft is no dependency of the core
+
+        return nn.ParameterList(add_adapters(model, lora_rank))
+    return nn.ModuleDict({"unet": model.unet, "text_encoder": model.text_encoder}).requires_grad_(True)
+
+
 def train_image(
     config: ImageTraining,
     dataset: Dataset,
@@ -205,7 +219,8 @@ def train_image(
 ) -> ImageLDM:
     """Train an image model on the frames of ``dataset``: a new one for ``vae``, or ``model`` further.
 
-    Returns the model with averaged weights. Continues from ``output`` when it holds a checkpoint.
+    Returns the model with averaged weights, its adapters still on it where ``config.lora_rank`` asks for them.
+    Continues from ``output`` when it holds a checkpoint.
 
     Raises:
         ValueError: neither or both of ``vae`` and ``model`` are given; see `Loop.run` for the rest.
@@ -218,7 +233,7 @@ def train_image(
     else:
         start = {"unet": digest_of_network(model.unet), "text_encoder": digest_of_network(model.text_encoder)}
     settings = settings_of(config, dataset, {**start, "latents": cache.key})
-    task = ImageTask(model, config, dataset, cache)
+    task = ImageTask(model, learning_part(model, config.lora_rank), config, dataset, cache)
     loop = Loop(task, config.loop, output, report)
     with matmul_attention(model.unet, loop.bfloat16_on_cpu):
         loop.run(settings)

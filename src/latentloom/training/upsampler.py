@@ -20,9 +20,12 @@ from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
 from latentloom.diffusion.augmentation import augmented
 from latentloom.diffusion.objective import add_noise, sample_timesteps
-from latentloom.diffusion.sampler import clip_noise, last_prediction
+from latentloom.diffusion.sampler import clip_noise
+from latentloom.diffusion.schedule import NoiseSchedule
 from latentloom.models.digest import digest_of_network
-from latentloom.models.upsampler import PixelUpsampler, downsampled, from_cells, to_cells
+from latentloom.models.latent_upsampler import LatentUpsampler
+from latentloom.models.upsampler import PixelUpsampler, downsampled
+from latentloom.models.upsampling import Upsampler
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
 from latentloom.training.optimizer import OptimizerConfig, build_optimizers
@@ -56,6 +59,7 @@ class UpsamplerTraining:
     source_weights: Mapping[str, float] = field(default_factory=dict)
 
 
+PREVIEW_STEPS = 10
 CLEAN = 8
 """One in about so many clips is shown its small frames without noise."""
 
@@ -89,7 +93,7 @@ class Patches:
         patch = frames[:, top : top + rows, left : left + columns]
         if torch.rand((), generator=generator) < 0.5:
             patch = patch.flip(2)
-        return {"pixels": patch.contiguous(), "id": f"{record.id}:{window.first}"}
+        return {"pixels": patch.contiguous(), "caption": window.caption, "id": f"{record.id}:{window.first}"}
 
 
 def _still(record: int, frame: int) -> Window:
@@ -99,7 +103,7 @@ def _still(record: int, frame: int) -> Window:
 class UpsamplingObjective(nn.Module):
     """The diffusion loss of large patches under their noise-augmented small ones."""
 
-    def __init__(self, upsampler: PixelUpsampler, video: Aligned | None, config: UpsamplerTraining) -> None:
+    def __init__(self, upsampler: Upsampler, video: Aligned | None, config: UpsamplerTraining) -> None:
         super().__init__()
         self.upsampler, self.video, self.config = upsampler, video, config
 
@@ -109,19 +113,23 @@ class UpsamplingObjective(nn.Module):
         levels = torch.randint(least, most + 1, (len(large),), generator=generator, device=generator.device).clamp(0)
         upsampler, schedule = self.upsampler, self.upsampler.schedule
         small = augmented(downsampled(large, upsampler.factor), levels, schedule, generator)
-        cells = to_cells(large, upsampler.factor)
-        times = sample_timesteps(len(cells), schedule, generator, high_noise_bias=self.config.high_noise_bias)
-        noise = torch.randn(cells.shape, generator=generator, device=generator.device)
-        made = upsampler.predict(add_noise(cells, noise, times, schedule), times, small, levels, self.video)
-        error = (made.float() - cells) / upsampler.scales(times, levels).output  # as large at every step
-        return error.square().mean(), {}
+        clean = upsampler.state_of(large)
+        times = sample_timesteps(len(clean), schedule, generator, high_noise_bias=self.config.high_noise_bias)
+        noise = torch.randn(clean.shape, generator=generator, device=generator.device)
+        noisy = add_noise(clean, noise, times, NoiseSchedule.from_scheduler(upsampler.scheduler))
+        made = upsampler.predict(noisy, times, small, levels, self.video, batch["caption"])
+        return upsampler.error(made, clean, noise, times, levels).square().mean(), {}
 
 
 class UpsamplerTask:
     """The spatial network, or the temporal layers on it, as the only player; and a sheet of held-out patches."""
 
     def __init__(
-        self, upsampler: PixelUpsampler, layers: TemporalLayers | None, config: UpsamplerTraining, dataset: Dataset
+        self,
+        upsampler: PixelUpsampler | LatentUpsampler,
+        layers: TemporalLayers | None,
+        config: UpsamplerTraining,
+        dataset: Dataset,
     ) -> None:
         self.upsampler, self.config, self.dataset = upsampler, config, dataset
         self.frames = None if layers is None else config.num_frames
@@ -149,15 +157,15 @@ class UpsamplerTask:
         items = Patches(self.dataset, self.config, self.frames, split)
         batch = default_collate([items[Draw(place, place)] for place in spread(len(items), 4)])
         large = from_pixels(batch["pixels"].to(generator.device))
-        factor = self.upsampler.factor
+        upsampler, factor = self.upsampler, self.upsampler.factor
         small = downsampled(large, factor)
-        cells = to_cells(large, factor)
-        noise = clip_noise(tuple(cells.shape), generator, generator.device, torch.float32)
+        shape = (*small.shape[:2], upsampler.channels, *small.shape[3:])
+        noise = clip_noise(shape, generator, generator.device, torch.float32)
         levels = torch.zeros(len(small), device=generator.device)
-        made = last_prediction(
-            lambda z, t: self.upsampler.predict(z, t, small, levels, self.video), noise, self.upsampler.scheduler, 10
+        made = upsampler.sample(
+            lambda z, t: upsampler.predict(z, t, small, levels, self.video, batch["caption"]), noise, PREVIEW_STEPS
         )
-        made = from_cells(made, factor).clamp(-1, 1)
+        made = upsampler.pixels_of(made).clamp(-1, 1)
         repeated = small.repeat_interleave(factor, 3).repeat_interleave(factor, 4)
         rows = torch.stack([row[:, 0] for row in (repeated, made, large)], 0).flatten(0, 1)
         contact_sheet(to_pixels(rows).cpu(), path, columns=len(large))
@@ -170,17 +178,20 @@ def train_upsampler(
     dataset: Dataset,
     output: Path,
     *,
-    upsampler: PixelUpsampler | None = None,
+    upsampler: PixelUpsampler | LatentUpsampler | None = None,
     layers: TemporalLayers | None = None,
     report: Callable[[Progress], None] | None = None,
 ) -> PixelUpsampler | TemporalLayers:
-    """Train the image upsampler (new, or ``upsampler`` further), or ``layers`` on an ``upsampler`` that stays as it is.
+    """Train the pixel upsampler (new, or ``upsampler`` further), or ``layers`` on an ``upsampler`` that stays as it is.
 
     Returns what was trained, averaged, and saves it in ``output/final``. Continues from a checkpoint in ``output``.
 
     Raises:
-        ValueError: layers without an upsampler, patches or clips that do not fit, or what `Loop.run` raises.
+        ValueError: layers without an upsampler, a latent upsampler without layers, patches or clips that do not fit,
+            or what `Loop.run` raises.
     """
+    if layers is None and isinstance(upsampler, LatentUpsampler):
+        raise ValueError("of Stable Diffusion's upscaler only temporal layers are trained here; add --temporal")
     if layers is not None and upsampler is None:
         raise ValueError("temporal layers need the image upsampler that they are trained on; give it")
     if upsampler is not None and upsampler.factor != config.factor:
@@ -197,12 +208,13 @@ def train_upsampler(
         if task.video is not None:
             task.video.detach()
     trained = layers or network
+    assert not isinstance(trained, LatentUpsampler)
     trained.requires_grad_(False)
     save_result(output / "final", trained.save_pretrained)
     return trained
 
 
-def check_patch(config: UpsamplerTraining, upsampler: PixelUpsampler) -> None:
+def check_patch(config: UpsamplerTraining, upsampler: Upsampler) -> None:
     """Refuse patches that the network cannot take. Raises ``ValueError``."""
     step = upsampler.factor * upsampler.size_multiple
     if any(side % step for side in config.patch):
