@@ -9,9 +9,11 @@ import pytest
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
 from PIL import Image
+from tests.stable_diffusion import saved, upscaler
 from tests.tiny import TEXT_WIDTH, tiny_stack, tiny_unet
 
 from latentloom.cli.app import run
+from latentloom.data.video import write_video
 from latentloom.layers.layer_set import LayerSet
 from latentloom.stack import Stack
 
@@ -19,7 +21,13 @@ GUIDES = Path(__file__).resolve().parent.parent / "docs" / "guides"
 TINY = {
     "train": ("--recipe", "tiny", "--dtype", "fp32", "--threads", "1", "--steps", "2"),
     "generate": ("--dtype", "fp32", "--steps", "2", "--frames", "3"),
+    "animate": (
+        *("--dtype", "fp32", "--image-steps", "2", "--steps", "2", "--batch-size", "1", "--size", "64x64"),
+        *("--fps", "6", "--frames", "4"),
+    ),
+    "plan": ("--frames", "5"),
 }
+SIZES = {"320x512": "64x64", "1280x2048": "64x128"}
 
 
 def blocks(guide: str, language: str) -> list[str]:
@@ -31,6 +39,14 @@ def folder(tmp_path, monkeypatch) -> Path:
     """A folder in which the guides' names mean something small."""
     tiny_stack(layer_set=LayerSet.text()).save(tmp_path / "drive-small")
     tiny_stack().without("temporal/keyframes").replace(unet=tiny_unet(seed=5)).save(tmp_path / "MODEL")
+    saved("2.1", tmp_path / "SD")
+    upscaler().save_pretrained(tmp_path / "X4")
+    (tmp_path / "CLIPS").mkdir()
+    for number in range(2):
+        frames = torch.full((12, 64, 128, 3), 20 + 30 * number, dtype=torch.uint8)
+        for time in range(12):
+            frames[time, :, 8 * time : 8 * time + 16] = 220
+        write_video(frames, tmp_path / "CLIPS" / f"{number}.mp4", 8)
     (tmp_path / "PHOTOS").mkdir()
     for number in range(3):
         Image.new("RGB", (64, 32), (200, 40 * number, 0)).save(tmp_path / "PHOTOS" / f"{number}.png")
@@ -45,8 +61,10 @@ def test_the_commands_of_a_guide_run(folder, guide):
     for line in lines:
         program, *words = shlex.split(line)
         assert program == "latentloom"
-        words = [str(folder / word) if word == "drive-small" else word for word in words]
-        assert run([*words, *TINY.get(words[0], ())]) == 0, line
+        words = [SIZES.get(word, str(folder / word) if word == "drive-small" else word) for word in words]
+        enlarges = words[0] in ("generate", "plan") and {"--upsample", "--upsampler"} & {*words}
+        less = ("--upsample-steps", "1") if enlarges else ()
+        assert run([*words, *TINY.get(words[0], ()), *less]) == 0, line
 
 
 def test_the_code_that_moves_svds_layers_runs(folder, monkeypatch):

@@ -197,6 +197,12 @@ class StackFolder:
         info = StackInfo.from_json(path / "stack.json")
         return cls(path=path, info=info, members=members, checksums=_check_sums(path, files))
 
+    @property
+    def open_vocabulary(self) -> bool:
+        """Whether it reads any word, in pieces, as Stable Diffusion does, and not those of a list of its own."""
+        path = self.path / "tokenizer" / "tokenizer.json"
+        return not path.is_file() or (read_json(path).get("model") or {}).get("type") != "WordLevel"
+
 
 def member_names(folder: Path) -> tuple[str, ...]:
     """The members a folder should have, and the further ones it has."""

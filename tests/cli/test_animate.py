@@ -7,11 +7,14 @@ import time
 
 import pytest
 from tests.command import refusal
+from tests.stable_diffusion import saved
 
-from latentloom.cli import animation, training_runs
+from latentloom.cli import animation, training_runs, training_settings
 from latentloom.cli.app import run
+from latentloom.cli.training_options import Recipe, TrainingOptions
 from latentloom.data.video import read_video
 from latentloom.layers.layer_set import LayerSet
+from latentloom.recipes import driving, text, tiny
 from latentloom.stack import Stack
 from latentloom.training.loop import Loop
 
@@ -191,3 +194,30 @@ def test_both_trainings_take_their_numbers_from_the_request_and_the_stack(stack)
     assert (temporal.loop.steps, temporal.loop.batch_size, temporal.loop.dtype) == (9, 1, "fp32")
     assert (temporal.num_frames, temporal.fps) == (stack.info.num_frames, stack.info.fps)
     assert training_runs.starting_layers(stack, "keyframes", LayerSet.driving(), 0) is stack.keyframe_layers
+
+
+def test_stable_diffusion_gets_the_papers_layers_at_the_size_asked_for(latentloom, films, tmp_path):
+    saved("2.1", tmp_path / "sd")
+    more = ("--size", "32x128", "--frames", 3, "--fps", 6)
+    result = latentloom(*words(tmp_path / "sd", films, tmp_path / "new", *more))
+    assert result.code == 2 and "nearest: 64x128" in result.err, "four levels over eightfold latents"
+    result = latentloom(*words(tmp_path / "sd", films, tmp_path / "new", *more, "--size", "64x128"))
+    assert result.code == 0, result.err
+    made = Stack.load(tmp_path / "new")
+    assert made.info.size == (64, 128) and made.info.num_frames == 3
+    assert made.temporal["keyframes"].layer_set == LayerSet.text()
+    assert read_video(tmp_path / "new" / "sample.mp4").frames.shape == (3, 64, 128, 3)
+
+
+def test_the_recipe_is_that_of_the_model(tmp_path, saved_stack_folder):
+    saved("1.5", tmp_path / "sd")
+    options = TrainingOptions()
+    assert training_settings.recipe_of(options, str(tmp_path / "sd")) is text
+    assert training_settings.recipe_of(options, str(saved_stack_folder)) is driving
+    assert training_settings.recipe_of(options, None) is driving
+    config = training_settings.dreambooth_config(options, str(tmp_path / "sd"))
+    assert (config.optimizer.kind, config.optimizer.learning_rate, config.loop.steps) == ("adamw", 1e-6, 800)
+    asked = TrainingOptions(recipe=Recipe.TINY)
+    assert training_settings.recipe_of(asked, str(tmp_path / "sd")) is tiny
+    rate = training_settings.dreambooth_config(options, str(tmp_path / "sd"), lora_rank=4).optimizer.learning_rate
+    assert rate == pytest.approx(1e-4), "that of diffusers' own example"

@@ -17,10 +17,11 @@ from diffusers.utils.outputs import BaseOutput
 from jaxtyping import Float, Num, Shaped
 from torch import Tensor, nn
 
-from latentloom.align.hooks import Binding, ClipCheckpoint, SiteHook
+from latentloom.align.hooks import Binding, ClipCheckpoint, SiteHook, TextHook
 from latentloom.align.streaming import NothingYet, Stream
 from latentloom.align.temporal_layers import TemporalLayers, check_transfer, wanted_sites
 from latentloom.backbones.site import Site
+from latentloom.backbones.unet import text_projections
 from latentloom.conditions import Conditions
 from latentloom.layers.base import Clip
 from latentloom.layers.mixing import learned_alpha
@@ -75,6 +76,9 @@ class Aligned(nn.Module):
             network.get_submodule(name).register_forward_hook(SiteHook(layers.layer(name), self._binding))
             for name in layers.sites
         ]
+        once_per_clip = TextHook(self._binding)
+        for projection in text_projections(network):
+            self._handles += once_per_clip.register(projection)
 
     def forward(
         self,

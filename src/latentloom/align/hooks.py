@@ -10,6 +10,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+from torch.utils.hooks import RemovableHandle
 
 from latentloom.align.streaming import Stream
 from latentloom.layers.base import Clip
@@ -66,6 +67,29 @@ class SiteHook:
         if self.binding.checkpoints_layers and not self.binding.in_checkpoint and torch.is_grad_enabled():
             return cast(Tensor, checkpoint(self.layer, output, clip, time_embedding, use_reentrant=False))
         return self.layer(output, clip, time_embedding)
+
+
+class TextHook:
+    """Keys and values of the text, which all frames of a clip share, made once per clip: shows a projection one frame's
+    text, ``(b t) n d -> b n d``, and gives what it makes of it to every frame.
+
+    Not where the image model must stay as it is bit for bit: products of other sizes round otherwise.
+    """
+
+    def __init__(self, binding: Binding) -> None:
+        self.binding = binding
+
+    def register(self, projection: nn.Module) -> list[RemovableHandle]:
+        """On a stock projection; one that wraps it later, as a LoRA's does, gets what it expects."""
+        return [projection.register_forward_pre_hook(self.before), projection.register_forward_hook(self.after)]
+
+    def before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
+        clip = self.binding.clip
+        return None if clip is None or clip.is_image else (args[0][:: clip.num_frames], *args[1:])
+
+    def after(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor:
+        clip = self.binding.clip
+        return output if clip is None or clip.is_image else clip.per_frame(output)
 
 
 class ClipCheckpoint:

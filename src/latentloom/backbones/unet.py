@@ -76,6 +76,12 @@ def _transformer_site(name: str, transformer: Transformer2DModel) -> Site:
     )
 
 
+def text_projections(network: nn.Module) -> list[nn.Module]:
+    """What makes keys and values of the text in every spatial cross-attention."""
+    attentions = (x for x in network.modules() if isinstance(x, Attention) and x.is_cross_attention)
+    return [cast(nn.Module, projection) for attention in attentions for projection in (attention.to_k, attention.to_v)]
+
+
 def use_matmul_attention(unet: UNet2DConditionModel) -> None:
     """Let the spatial attention multiply plainly instead of through SDPA; undone by ``set_default_attn_processor``.
 

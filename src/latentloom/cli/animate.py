@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from latentloom.cli.options import Dtype, Seed, Threads, check_output_folder, use_threads
+from latentloom.cli.options import Dtype, Seed, Threads, check_output_folder, parsed_size, use_threads
 
 IMAGE_STEPS, TEMPORAL_STEPS = 500, 400  # drive-small on two cores: 0.5 and 1.5 s a step, about 15 minutes in all
 
@@ -17,8 +17,11 @@ def animate(
     caption: Annotated[str | None, typer.Option(help="For videos without one: a prompt the model knows.")] = None,
     image_steps: Annotated[int, typer.Option(help="Steps of the image layers on the frames; 0: none.")] = IMAGE_STEPS,
     steps: Annotated[int, typer.Option(help="Steps of the temporal layers on the clips.")] = TEMPORAL_STEPS,
-    frames: Annotated[int | None, typer.Option(help="Frames per clip.", show_default="the model's, else 16")] = None,
-    fps: Annotated[float | None, typer.Option(help="About their rate.", show_default="the model's, else 6.5")] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames per clip.", show_default="the model's")] = None,
+    fps: Annotated[float | None, typer.Option(help="About their rate.", show_default="the model's")] = None,
+    size: Annotated[
+        str | None, typer.Option(help="Of the frames, in pixels.", metavar="HxW", show_default="the model's")
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Clips a step.")] = 2,
     image_batch_size: Annotated[int, typer.Option(help="Frames a step of the image layers.")] = 8,
     seed: Seed = 0,
@@ -51,5 +54,6 @@ def animate(
         image_batch_size=image_batch_size,
         seed=seed,
         dtype=dtype,
+        size=parsed_size(size),
     )
     animation.animate_footage(folder, videos, output, request)

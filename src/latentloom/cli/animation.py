@@ -19,11 +19,13 @@ from latentloom.cli.prepare import print_report
 from latentloom.cli.progress import progress
 from latentloom.cli.training_runs import (
     cached_latents,
+    new_layers,
     save_once,
     starting_layers,
     tell_what_stays,
     training_progress,
 )
+from latentloom.cli.training_settings import recipe_for
 from latentloom.data.clips import Window, clip_windows
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset
@@ -36,11 +38,13 @@ from latentloom.recipes import driving
 from latentloom.stack import Stack
 from latentloom.stack_folder import StackFolder, StackInfo
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
+from latentloom.stages.sampling import size_factor
 from latentloom.training.image import ImageTraining, train_image
 from latentloom.training.run_folder import agree_on_config
 from latentloom.training.temporal import TemporalTraining, train_temporal
 
 MOST_STEPS = 10**7
+MAX_SIDE = 1 << 14
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +64,7 @@ class AnimateRequest:
     image_batch_size: int
     seed: int
     dtype: str
+    size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         check_number("image_steps", self.image_steps, 0, MOST_STEPS)
@@ -68,6 +73,8 @@ class AnimateRequest:
         check_count("image_batch_size", self.image_batch_size, MOST_STEPS)
         check_number("seed", self.seed, 0, 2**63 - 1)
         preferred_dtype(name=self.dtype)
+        for side in self.size or ():
+            check_count("size", side, MAX_SIDE)
         if self.num_frames is not None:
             check_count("frames", self.num_frames, MAX_FRAMES)
         if self.fps is not None:
@@ -80,7 +87,11 @@ def animate_footage(source: str | StackFolder, videos: Path, output: Path, reque
     Raises:
         ValueError: a stack or footage that is refused, an output that exists, or a run begun with other settings.
     """
-    stack = Stack.load(source)
+    folder = source if isinstance(source, StackFolder) else StackFolder.open(source)
+    stack = Stack.load(folder)
+    if request.size is not None:
+        stack = stack.replace(replace(stack.info, size=request.size))
+        stack.info.request("").check_size(size_factor(stack))
     settings = {"stack": _digest_of(stack), "footage": digest_of_folder(videos), **asdict(request)}
     if output.exists() and any(output.iterdir()):
         _check_made_by(output, settings)
@@ -89,7 +100,7 @@ def animate_footage(source: str | StackFolder, videos: Path, output: Path, reque
     work = output.with_name(f"{output.name}.work")
     try:
         with locked(work):
-            made = _make(stack, videos, work, request, settings, name=output.resolve().name)
+            made = _make(folder, stack, videos, work, request, settings, name=output.resolve().name)
             if output.exists():
                 output.rmdir()
             made.replace(output)
@@ -101,13 +112,20 @@ def animate_footage(source: str | StackFolder, videos: Path, output: Path, reque
 
 
 def _make(
-    stack: Stack, videos: Path, work: Path, request: AnimateRequest, settings: dict[str, Any], *, name: str
+    folder: StackFolder,
+    stack: Stack,
+    videos: Path,
+    work: Path,
+    request: AnimateRequest,
+    settings: dict[str, Any],
+    *,
+    name: str,
 ) -> Path:
     """The finished model folder, still inside ``work``."""
     if (work / "config.json").is_file():
         agree_on_config(work, settings)
     dataset = _prepared(stack, videos, work / "dataset", request)
-    image, temporal = training_settings(stack, request)
+    image, temporal = training_settings(stack, request, recipe_for(folder))
     windows = clip_windows(dataset, temporal.num_frames, temporal.fps)
     agree_on_config(work, settings)
     _print_plan(stack, dataset, windows, image, temporal)
@@ -115,7 +133,8 @@ def _make(
     if image is not None:
         tell_what_stays(stack, "temporal/keyframes")
         stack = _fine_tuned(stack, image, dataset, cache, work / "image")
-    stack = _woven(stack, temporal, dataset, cache, work / "temporal", _info(stack, name, windows))
+    stack, layers = stack.replace(_info(stack, name, windows)), new_layers(folder)
+    stack = _woven(stack, layers, temporal, dataset, cache, work / "temporal")
     save_once(stack, work / "stack")
     evaluate(work / "stack", dataset, windows, request, settings)
     return work / "stack"
@@ -130,13 +149,15 @@ def _prepared(stack: Stack, videos: Path, folder: Path, request: AnimateRequest)
     return Dataset.load(folder)
 
 
-def training_settings(stack: Stack, request: AnimateRequest) -> tuple[ImageTraining | None, TemporalTraining]:
-    """The settings of both trainings; None where the image layers stay as they are.
+def training_settings(
+    stack: Stack, request: AnimateRequest, recipe: Any = driving
+) -> tuple[ImageTraining | None, TemporalTraining]:
+    """The settings of both trainings after a recipe; None where the image layers stay as they are.
 
     A stack with temporal layers goes on at the frames and rate it was trained for, another takes the recipe's.
     """
     loop = {"seed": request.seed, "dtype": request.dtype, "preview_steps": 0, "checkpoint_minutes": 1.0}
-    temporal = driving.temporal()
+    temporal: TemporalTraining = recipe.temporal()
     known = stack.keyframe_set is not None
     temporal = replace(
         temporal,
@@ -146,13 +167,14 @@ def training_settings(stack: Stack, request: AnimateRequest) -> tuple[ImageTrain
     )
     if not request.image_steps:
         return None, temporal
-    image = driving.image()
+    image: ImageTraining = recipe.image()
+    optimizer = image.optimizer.slowed(2) if recipe is driving else image.optimizer  # that one is for a beginning
     image = replace(
         image,
         loop=replace(
             image.loop, steps=request.image_steps, batch_size=request.image_batch_size, ema_decay=0.99, **loop
         ),
-        optimizer=image.optimizer.slowed(2),  # a model that knows pictures already: from nothing takes the full rate
+        optimizer=optimizer,
     )
     return image, temporal
 
@@ -164,12 +186,12 @@ def _fine_tuned(stack: Stack, config: ImageTraining, dataset: Dataset, cache: La
 
 
 def _woven(
-    stack: Stack, config: TemporalTraining, dataset: Dataset, cache: LatentCache, run: Path, info: StackInfo
+    stack: Stack, layer_set: LayerSet, config: TemporalTraining, dataset: Dataset, cache: LatentCache, run: Path
 ) -> Stack:
-    layers = starting_layers(stack, "keyframes", LayerSet.driving(), config.loop.seed)
+    layers = starting_layers(stack, "keyframes", layer_set, config.loop.seed)
     with training_progress("temporal layers") as report:
         layers = train_temporal(config, layers, image_model(stack), dataset, cache, run, report=report)
-    return stack.replace(info, temporal={"keyframes": layers})
+    return stack.replace(temporal={"keyframes": layers})
 
 
 def _info(stack: Stack, name: str, windows: list[Window]) -> StackInfo:

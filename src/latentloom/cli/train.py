@@ -86,7 +86,7 @@ def image(
     use_threads(options.threads)
     from latentloom.cli import training_runs, training_settings
 
-    config = training_settings.image_config(options)
+    config = training_settings.image_config(options, start)
     if not training_settings.shown(config, options):
         training_runs.run_image(config, dataset, output, autoencoder=autoencoder, start=start)
 
@@ -113,7 +113,7 @@ def dreambooth(
     from latentloom.training.subject import Subject
 
     subject = Subject(photos=photos, prompt=prompt, class_prompt=class_prompt, class_images=class_images)
-    config = training_settings.dreambooth_config(options, lora_rank=lora)
+    config = training_settings.dreambooth_config(options, stack, lora_rank=lora)
     if not training_settings.shown(config, options):
         run_dreambooth(config, subject, output, stack)
 
@@ -129,7 +129,12 @@ class LayerOptions(TrainingOptions):
 
     frames: Frames = None
     fps: Fps = None
-    layers: Annotated[NewLayers, typer.Option(help="What a stack without layers begins with.")] = NewLayers.DRIVING
+    layers: Annotated[
+        NewLayers | None,
+        typer.Option(
+            help="What a stack without layers begins with.", show_default="text for Stable Diffusion, else driving"
+        ),
+    ] = None
     gradient_checkpointing: Annotated[
         bool, typer.Option("--gradient-checkpointing", help="Less memory, more time: recompute instead of keeping.")
     ] = False
@@ -195,7 +200,12 @@ def decoder(
     from latentloom.cli import training_runs, training_settings
 
     config = training_settings.decoder_config(
-        options, num_frames=frames, fps=fps, discriminator=discriminator.value, adversarial_start=adversarial_start
+        options,
+        stack,
+        num_frames=frames,
+        fps=fps,
+        discriminator=discriminator.value,
+        adversarial_start=adversarial_start,
     )
     if not training_settings.shown(config, options):
         training_runs.run_decoder(config, dataset, output, stack)
@@ -226,7 +236,9 @@ def upsampler(
     use_threads(options.threads)
     from latentloom.cli import training_runs, training_settings
 
-    config = training_settings.upsampler_config(options, temporal=temporal, factor=factor, num_frames=frames, fps=fps)
+    config = training_settings.upsampler_config(
+        options, upsampler, temporal=temporal, factor=factor, num_frames=frames, fps=fps
+    )
     if not training_settings.shown(config, options):
         training_runs.run_upsampler(
             config, dataset, output, stack, temporal=temporal, factor=factor, upscaler=upsampler
@@ -262,11 +274,13 @@ def _train_layers(
     config = training_settings.temporal_config(
         options,
         stage,
+        stack,
         num_frames=options.frames,
         fps=options.fps,
         fine_fps=fine_fps,
         gradient_checkpointing=options.gradient_checkpointing,
     )
     if not training_settings.shown(config, options):
-        text, maps_alone = options.layers == NewLayers.TEXT, None if given is None else given == Given.MAPS
+        text = None if options.layers is None else options.layers == NewLayers.TEXT
+        maps_alone = None if given is None else given == Given.MAPS
         training_runs.run_temporal(config, dataset, output, stack, stage, text=text, maps_alone=maps_alone)

@@ -13,6 +13,7 @@ class Recipe(StrEnum):
     """Where the settings come from that no option changes."""
 
     DRIVING = "driving"
+    TEXT = "text"
     TINY = "tiny"
 
 
@@ -41,7 +42,10 @@ def _of_recipe(text: str) -> Any:
 class TrainingOptions:
     """What a user most often changes of a training; None is the recipe's value."""
 
-    recipe: Annotated[Recipe, _option(text="Settings that no option changes.")] = Recipe.DRIVING
+    recipe: Annotated[
+        Recipe | None,
+        typer.Option(help="Settings that no option changes.", show_default="text for Stable Diffusion, else driving"),
+    ] = None
     steps: Annotated[int | None, _of_recipe("Optimiser steps.")] = None
     batch_size: Annotated[int | None, _of_recipe("Items a step and process.")] = None
     accumulation: Annotated[int, _option(text="Batches whose gradients make one step.")] = 1

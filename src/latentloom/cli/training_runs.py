@@ -28,7 +28,7 @@ from latentloom.models.upsampler import PixelUpsampler
 from latentloom.models.weights import DIFFUSERS
 from latentloom.scenes import LABELS
 from latentloom.stack import Stack
-from latentloom.stack_folder import DECODER, TEMPORAL, UPSAMPLER, UPSAMPLER_LAYERS, StackInfo, StageInfo
+from latentloom.stack_folder import DECODER, TEMPORAL, UPSAMPLER, UPSAMPLER_LAYERS, StackFolder, StackInfo, StageInfo
 from latentloom.training.autoencoder import AutoencoderTraining, train_autoencoder
 from latentloom.training.decoder import DecoderTraining, train_decoder
 from latentloom.training.image import ImageTraining, fill_cache, train_image
@@ -75,6 +75,7 @@ def run_image(
     cache = cached_latents(prepared, stack.vae)
     with training_progress("image") as report:
         model = train_image(config, prepared, cache, output, **begin, report=report)
+    stack = stack.replace(replace(stack.info, size=prepared.size))
     members = {"unet": model.unet, "text_encoder": model.text_encoder}
     if start is None:
         members |= {"tokenizer": model.tokenizer, "scheduler": model.scheduler}
@@ -127,10 +128,13 @@ def run_temporal(
     source: str,
     stage: TemporalStage,
     *,
-    text: bool,
+    text: bool | None,
     maps_alone: bool | None = None,
 ) -> None:
     """Train one set of temporal layers, the stack's own further or new ones; write RUN/stack.
+
+    Args:
+        text: whether new layers read it; None is as the model does (``new_layers``).
 
     Raises:
         ValueError: ``maps_alone`` (``ContextSpec``) is not how the stack's own layers of the stage take given frames.
@@ -138,22 +142,28 @@ def run_temporal(
     prepared = Dataset.load(dataset)
     for rate in config.rates:
         clip_windows(prepared, config.num_frames, rate)  # refuses clips that are too short before any work
-    stack = Stack.load(source)
+    folder = StackFolder.open(source)
+    stack, layer_set = Stack.load(folder), new_layers(folder, text)
     context = ContextSpec(own_step=False, first_guess=0) if maps_alone else ContextSpec(motion=MOTION[stage])
-    layers = starting_layers(stack, stage, LayerSet.text() if text else LayerSet.driving(), config.loop.seed, context)
+    layers = starting_layers(stack, stage, layer_set, config.loop.seed, context)
     own = layers.layer_set.context
     if maps_alone is not None and (own is None or replace(own, motion=context.motion) != context):
         raise ValueError(f"the {stage} layers of {source} take given frames in another way; leave --given out")
     cache = cached_latents(prepared, stack.vae)
     with training_progress("temporal" if stage == "keyframes" else stage) as report:
         layers = train_temporal(config, layers, image_model(stack), prepared, cache, output, report=report)
-    info = replace(stack.info, name=output.resolve().name)
+    info = replace(stack.info, name=output.resolve().name, size=prepared.size)
     if stage == "keyframes":
         info = replace(info, num_frames=config.num_frames, fps=config.fps)
     else:
         info = replace(info, stages={**info.stages, stage: stage_info(stage, config)})
     save_once(stack.replace(info, temporal={stage: layers}), output / "stack")
     print(f"done: {output / 'stack'}")
+
+
+def new_layers(folder: StackFolder, text: bool | None = None) -> LayerSet:
+    """The set of layers that a model begins with: the paper's where it reads any word, else the small one."""
+    return LayerSet.text() if text or (text is None and folder.open_vocabulary) else LayerSet.driving()
 
 
 def stage_info(stage: TemporalStage, config: TemporalTraining) -> StageInfo:

@@ -11,7 +11,8 @@ from typing import Any, Literal, TypeVar
 from latentloom.cli.options import parsed_weights
 from latentloom.cli.training_options import Recipe, TrainingOptions
 from latentloom.precision import preferred_dtype
-from latentloom.recipes import driving, tiny
+from latentloom.recipes import driving, text, tiny
+from latentloom.stack_folder import StackFolder
 from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.autoencoder import AutoencoderTraining
@@ -44,18 +45,34 @@ def autoencoder_config(options: TrainingOptions, *, decoder_only: bool) -> Autoe
     return changed(config, options)
 
 
-def image_config(options: TrainingOptions) -> ImageTraining:
+def recipe_of(options: TrainingOptions, source: str | None) -> Any:
+    """The module of settings: the one asked for, else that of the model ``source``, else of the embedded stack.
+
+    Raises:
+        ValueError: as ``StackFolder.open``.
+    """
+    if options.recipe is not None:
+        return {Recipe.DRIVING: driving, Recipe.TEXT: text, Recipe.TINY: tiny}[options.recipe]
+    return driving if source is None else recipe_for(StackFolder.open(source))
+
+
+def recipe_for(folder: StackFolder) -> Any:
+    """The module of settings for a model: ``text`` for one that reads any word, as Stable Diffusion does."""
+    return text if folder.open_vocabulary else driving
+
+
+def image_config(options: TrainingOptions, source: str | None) -> ImageTraining:
     """The recipe's settings with the user's in their place."""
-    return changed(tiny.image() if options.recipe is Recipe.TINY else driving.image(), options)
+    return changed(recipe_of(options, source).image(), options)
 
 
-def dreambooth_config(options: TrainingOptions, *, lora_rank: int | None = None) -> ImageTraining:
+def dreambooth_config(options: TrainingOptions, source: str, *, lora_rank: int | None = None) -> ImageTraining:
     """The recipe's settings with the user's in their place.
 
     Raises:
         ValueError: as ``changed``; a LoRA of rank 0, or without the package that trains it.
     """
-    config = tiny.image() if options.recipe is Recipe.TINY else driving.dreambooth()
+    config: ImageTraining = recipe_of(options, source).dreambooth()
     if lora_rank is not None:
         check_count("lora", lora_rank, 1024)
         if find_spec("peft") is None:
@@ -68,6 +85,7 @@ def dreambooth_config(options: TrainingOptions, *, lora_rank: int | None = None)
 def temporal_config(
     options: TrainingOptions,
     stage: TemporalStage,
+    source: str,
     *,
     num_frames: int | None,
     fps: float | None,
@@ -75,9 +93,9 @@ def temporal_config(
     fine_fps: float | None = None,
 ) -> TemporalTraining:
     """The settings of the recipe for a set of temporal layers, with the user's in their place."""
-    recipe = tiny if options.recipe is Recipe.TINY else driving
+    recipe = recipe_of(options, source)
     recipes = {"keyframes": recipe.temporal, "prediction": recipe.prediction, "interpolation": recipe.interpolation}
-    config = replace(recipes[stage](), gradient_checkpointing=gradient_checkpointing)
+    config: TemporalTraining = replace(recipes[stage](), gradient_checkpointing=gradient_checkpointing)
     config = replace(config, **_given({"num_frames": num_frames, "fps": fps, "fine_fps": fine_fps}))
     check_count("frames", config.num_frames, MAX_FRAMES)
     if stage == "interpolation" and (config.num_frames % FACTOR != 1 or config.num_frames == 1):
@@ -87,17 +105,24 @@ def temporal_config(
     return changed(config, options)
 
 
-def decoder_config(options: TrainingOptions, **own: Any) -> DecoderTraining:
+def decoder_config(options: TrainingOptions, source: str, **own: Any) -> DecoderTraining:
     """The recipe's settings with the user's in their place; of ``own`` those that are not None."""
-    config = replace(tiny.decoder() if options.recipe is Recipe.TINY else driving.decoder(), **_given(own))
+    config: DecoderTraining = replace(recipe_of(options, source).decoder(), **_given(own))
     check_count("frames", config.num_frames, MAX_FRAMES)
     check_number("fps", config.fps, 1e-3, MAX_FPS)
     return changed(config, options)
 
 
-def upsampler_config(options: TrainingOptions, *, temporal: bool, **own: Any) -> UpsamplerTraining:
-    """The recipe's settings with the user's in their place; of ``own`` those that are not None."""
-    config = tiny.upsampler() if options.recipe is Recipe.TINY else driving.upsampler(temporal=temporal)
+def upsampler_config(
+    options: TrainingOptions, upscaler: str | None, *, temporal: bool, **own: Any
+) -> UpsamplerTraining:
+    """The recipe's settings with the user's in their place; of ``own`` those that are not None.
+
+    Args:
+        upscaler: the model whose upsampler is trained, where it is another one than the stack's.
+    """
+    recipe = recipe_of(options, upscaler)
+    config: UpsamplerTraining = recipe.upsampler() if recipe is tiny else recipe.upsampler(temporal=temporal)
     config = replace(config, **_given(own))
     check_count("frames", config.num_frames, MAX_FRAMES)
     return changed(config, options)

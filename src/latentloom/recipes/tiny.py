@@ -46,6 +46,11 @@ def image(*, steps: int = 4, seed: int = 0) -> ImageTraining:
     return ImageTraining(loop=_loop(steps, seed), spec=spec, text_width=16, max_length=16)
 
 
+def dreambooth() -> ImageTraining:
+    """As any images."""
+    return image()
+
+
 def temporal(*, steps: int = 4, seed: int = 0, num_frames: int = 4, fps: float = 8.0) -> TemporalTraining:
     """Clips of four frames."""
     return TemporalTraining(loop=_loop(steps, seed), num_frames=num_frames, fps=fps)
