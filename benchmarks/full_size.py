@@ -20,34 +20,17 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from latentloom.align import TemporalLayers, attach
 from latentloom.layers.layer_set import LayerSet
+from latentloom.models.autoencoder import decode_images
+from latentloom.operations import operation_counter
 from latentloom.plan import LiveBytes
+from latentloom.recipes import text
 
 CARDS = (24, 48, 80)  # GB
 PAPER = 4.1e9  # parameters in all
-KEYFRAMES, WINDOW, PORTION = 8, 13, 8
-SD21 = {
-    "sample_size": 64,
-    "cross_attention_dim": 1024,
-    "attention_head_dim": (5, 10, 20, 20),
-    "use_linear_projection": True,
-}
-X4 = {
-    "in_channels": 7,
-    "block_out_channels": (256, 512, 512, 1024),
-    "down_block_types": ("DownBlock2D", *["CrossAttnDownBlock2D"] * 3),
-    "up_block_types": (*["CrossAttnUpBlock2D"] * 3, "UpBlock2D"),
-    "only_cross_attention": (True, True, True, False),
-    "cross_attention_dim": 1024,
-    "attention_head_dim": 8,
-    "use_linear_projection": True,
-    "num_class_embeds": 1000,
-}
-VAE = {"block_out_channels": (128, 256, 512, 512), "layers_per_block": 2, "latent_channels": 4}
-X4_VAE = {"block_out_channels": (128, 256, 512), "layers_per_block": 2, "latent_channels": 4}
+WINDOW = text.video().interpolated.num_frames
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,14 +52,8 @@ def parameters(*networks: nn.Module) -> int:
     return sum(parameter.numel() for network in networks for parameter in network.parameters())
 
 
-def vae(config: dict) -> AutoencoderKL:
-    levels = len(config["block_out_channels"])
-    blocks = {"down_block_types": ("DownEncoderBlock2D",) * levels, "up_block_types": ("UpDecoderBlock2D",) * levels}
-    return AutoencoderKL(**config, **blocks, sample_size=512)
-
-
 def measured(stage: str, count: int, call: Callable[[], torch.Tensor]) -> Row:
-    with torch.no_grad(), LiveBytes() as live, FlopCounterMode(display=False) as counter:
+    with torch.no_grad(), LiveBytes() as live, operation_counter() as counter:
         result = call()
     operations = float(counter.get_total_flops())
     row = Row(stage=stage, parameters=count, shape=tuple(result.shape), operations=operations, live=live.most)
@@ -89,31 +66,32 @@ def measured(stage: str, count: int, call: Callable[[], torch.Tensor]) -> Row:
 
 
 def denoiser(stage: str, frames: int, layer_set: LayerSet) -> Row:
-    unet = UNet2DConditionModel(**SD21)
+    unet = UNet2DConditionModel(**text.stable_diffusion_2_1())
     layers = TemporalLayers.for_network(unet, layer_set)
     count = parameters(unet, layers)
     video = attach(unet, layers)
-    latents, text = torch.zeros(2, frames, 4, 40, 64), torch.zeros(2, 77, 1024)
+    latents, words = torch.zeros(2, frames, 4, *text.LATENT_SIZE), torch.zeros(2, text.TEXT_TOKENS, 1024)
     numbers = {name: torch.zeros(2) for name in layers.number_names}
-    context = torch.zeros(2, frames, 5, 40, 64) if layer_set.context is not None else None
+    context = torch.zeros(2, frames, 5, *text.LATENT_SIZE) if layer_set.context is not None else None
     step = torch.tensor(1)
-    return measured(stage, count, lambda: video(latents, step, text, numbers=numbers, context=context).sample)
+    return measured(stage, count, lambda: video(latents, step, words, numbers=numbers, context=context).sample)
 
 
 def upscaler() -> Row:
-    unet = UNet2DConditionModel(**X4)
+    unet = UNet2DConditionModel(**text.upscaler())
     layers = TemporalLayers.for_network(unet, LayerSet.text())
-    count = parameters(unet, layers, vae(X4_VAE))
+    count = parameters(unet, layers, AutoencoderKL(**text.upscaler_autoencoder()))
     video = attach(unet, layers)
-    sample, text = torch.zeros(1, PORTION, 7, 320, 512), torch.zeros(1, 77, 1024)
+    sample = torch.zeros(1, text.UPSAMPLED_AT_ONCE, 7, *text.SIZE)
+    words = torch.zeros(1, text.TEXT_TOKENS, 1024)
     labels = torch.zeros(1, dtype=torch.long)
-    return measured("upscaler", count, lambda: video(sample, torch.tensor(1), text, class_labels=labels).sample)
+    return measured("upscaler", count, lambda: video(sample, torch.tensor(1), words, class_labels=labels).sample)
 
 
 def decoding(stage: str, network: AutoencoderKL, shape: tuple[int, ...], count: int) -> Row:
     network.enable_slicing()
     latents = torch.zeros(*shape)
-    return measured(stage, count, lambda: network.decode(latents).sample)
+    return measured(stage, count, lambda: decode_images(network, latents))
 
 
 def fits(rows: list[Row]) -> dict[str, dict[str, str]]:
@@ -134,12 +112,13 @@ def main() -> None:
     output = parser.parse_args().output
     torch.set_default_dtype(torch.bfloat16)
     with FakeTensorMode(allow_non_fake_inputs=True):
+        vae = AutoencoderKL(**text.autoencoder())
         rows = [
-            denoiser("key frames", KEYFRAMES, LayerSet.text()),
+            denoiser("key frames", text.KEYFRAMES, LayerSet.text()),
             denoiser("interpolation", WINDOW, LayerSet.text().with_context()),
-            decoding("decoding", vae(VAE), (8, 4, 40, 64), parameters(vae(VAE))),
+            decoding("decoding", vae, (text.UPSAMPLED_AT_ONCE, 4, *text.LATENT_SIZE), parameters(vae)),
             upscaler(),
-            decoding("upscaled", vae(X4_VAE), (1, 4, 320, 512), 0),
+            decoding("upscaled", AutoencoderKL(**text.upscaler_autoencoder()), (1, 4, *text.SIZE), 0),
         ]
     total = sum(row.parameters for row in rows)
     print(f"parameters in all: {total / 1e9:.2f} billion (paper: {PAPER / 1e9:g}), {100 * (total / PAPER - 1):+.1f} %")

@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from torch.utils.flop_counter import FlopCounterMode
 
 from latentloom.align import attach
 from latentloom.allocator import HEAP_BLOCK, give_back_freed_memory
@@ -29,6 +28,7 @@ from latentloom.diffusion.sampler import num_evaluations
 from latentloom.generation.videos import Generation
 from latentloom.models.latent_upsampler import LatentUpsampler
 from latentloom.offload import num_bytes
+from latentloom.operations import operation_counter
 from latentloom.scenes import SceneTensors
 from latentloom.stack import Stack
 from latentloom.stages.cascade import CascadeStage
@@ -156,7 +156,7 @@ def _cost(call: Callable[[int], Any], frames: int) -> tuple[float, int]:
     with (
         FakeTensorMode(allow_non_fake_inputs=True),
         LiveBytes(MAPPED, HEAP) as live,
-        FlopCounterMode(display=False) as counter,
+        operation_counter() as counter,
     ):
         call(frames)
     return float(counter.get_total_flops()), live.most

@@ -253,6 +253,11 @@ def default_info(name: str, unet: Mapping[str, Any], vae: Mapping[str, Any]) -> 
 
 def _folder_info(folder: Path, name: str) -> StackInfo:
     unet, vae = (read_json(folder / name / "config.json") for name in ("unet", "vae"))
+    if unet.get("addition_embed_type") is not None:
+        raise ValueError(
+            f"{printable(folder)} is a Stable Diffusion XL or of its kind: its UNet wants the text of two encoders, and"
+            " stacks have one; take a 1.x or 2.x (in Python `latentloom.attach` puts temporal layers on its UNet, too)"
+        )
     return default_info(name, unet, vae)
 
 

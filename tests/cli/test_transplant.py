@@ -1,5 +1,6 @@
 """Temporal layers on another image model: the same bytes, refused where they do not fit, two text encoders."""
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from tests.command import refusal
 from tests.tiny import moving_layers, tiny_stack, tiny_unet
 
 from latentloom.layers.layer_set import LayerSet
-from latentloom.models.text import text_encoder
+from latentloom.models.text import encode_text, learn_words, text_encoder, train_tokenizer
 from latentloom.pipeline import VideoLDMPipeline
 from latentloom.stack import Stack
 from latentloom.stages.keyframes import generate_keyframes
@@ -100,3 +101,31 @@ def test_layers_without_text_need_no_second_encoder(tmp_path):
     driving = driving.replace(temporal={"keyframes": moving_layers(driving.unet, LayerSet.driving())})
     other = driving.replace(text_encoder=tuned_encoder(driving, seed=5)).without("temporal/keyframes")
     assert transplanted(driving, other).temporal_text_encoder is None
+
+
+def test_a_model_that_has_learned_further_words_takes_the_layers_and_reads_the_known_ones_as_before(source, tmp_path):
+    original = Stack.load(source)
+    learned = Stack.load(source)
+    encoder = copy.deepcopy(learned.text_encoder)
+    assert learn_words(learned.tokenizer, encoder, ["a sks road"]) == ["sks"]
+    with torch.no_grad():
+        encoder.get_input_embeddings().weight.add_(0.1)
+    made = transplanted(original, learned.replace(text_encoder=encoder).without("temporal/keyframes"))
+    assert made.temporal_text_encoder is not None
+    texts = [
+        encode_text(made.tokenizer, made.temporal_text_encoder, [CLIP.prompt]),
+        encode_text(original.tokenizer, original.text_encoder, [CLIP.prompt]),
+    ]
+    assert torch.equal(*texts)
+    assert clip_of(made).isfinite().all()
+    made.save(tmp_path / "made")
+    assert Stack.load(tmp_path / "made").temporal_text_encoder is not None
+
+
+def test_words_under_other_numbers_are_refused(source):
+    original = Stack.load(source)
+    other = original.replace(
+        tokenizer=train_tokenizer(["other words for a lake"], max_length=12), text_encoder=tuned_encoder(original, 5)
+    )
+    with pytest.raises(ValueError, match="its words are not those of"):
+        transplanted(original, other)

@@ -2,9 +2,9 @@ import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from tests.tiny import tiny_vae
-from torch.utils.flop_counter import FlopCounterMode
 
 from latentloom.models.nearby_attention import NearbyAttention, attend_nearby
+from latentloom.operations import operations_of
 
 
 @pytest.fixture
@@ -50,10 +50,12 @@ def test_only_the_decoder_changes_and_operations_grow_with_the_area(vae):
     operations = []
     attn = vae.decoder.mid_block.attentions[0]
     for side in (128, 256):
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
-            attn(torch.zeros(1, 16, side, side))
-        operations.append(counter.get_total_flops())
+        with torch.no_grad():
+            operations.append(operations_of(lambda side=side: attn(torch.zeros(1, 16, side, side))))
     assert operations[1] / operations[0] < 4.6, "all to all would be sixteen times as many"
+    attend_nearby(vae, None)
+    with torch.no_grad():
+        assert operations_of(lambda: attn(torch.zeros(1, 16, 128, 128))) > 3 * operations[0]
 
 
 def test_a_reach_of_nothing_is_refused(vae):

@@ -76,9 +76,10 @@ class Aligned(nn.Module):
             network.get_submodule(name).register_forward_hook(SiteHook(layers.layer(name), self._binding))
             for name in layers.sites
         ]
-        once_per_clip = TextHook(self._binding)
+        text = TextHook(self._binding)
         for projection in text_projections(network):
-            self._handles += once_per_clip.register(projection)
+            self._handles.append(projection.register_forward_pre_hook(text.before))
+            self._handles.append(projection.register_forward_hook(text.after))
 
     def forward(
         self,

@@ -10,7 +10,6 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from torch.utils.hooks import RemovableHandle
 
 from latentloom.align.streaming import Stream
 from latentloom.layers.base import Clip
@@ -73,15 +72,12 @@ class TextHook:
     """Keys and values of the text, which all frames of a clip share, made once per clip: shows a projection one frame's
     text, ``(b t) n d -> b n d``, and gives what it makes of it to every frame.
 
-    Not where the image model must stay as it is bit for bit: products of other sizes round otherwise.
+    Not where the image model must stay as it is bit for bit: products of other sizes round otherwise. What wraps the
+    projection later, as a LoRA does, gets what it expects.
     """
 
     def __init__(self, binding: Binding) -> None:
         self.binding = binding
-
-    def register(self, projection: nn.Module) -> list[RemovableHandle]:
-        """On a stock projection; one that wraps it later, as a LoRA's does, gets what it expects."""
-        return [projection.register_forward_pre_hook(self.before), projection.register_forward_hook(self.after)]
 
     def before(self, module: nn.Module, args: tuple[Any, ...]) -> tuple[Any, ...] | None:
         clip = self.binding.clip

@@ -133,12 +133,18 @@ def learn_words(tokenizer: PreTrainedTokenizerBase, text_encoder: CLIPTextModel,
     """
     new = list(dict.fromkeys(word for prompt in prompts for word in unknown_words(tokenizer, prompt)))
     if new:
-        before = cast(nn.Embedding, text_encoder.get_input_embeddings()).weight
-        mean = before[len(SPECIAL_TOKENS) :].mean(0)
         tokenizer.add_tokens(new)
-        rows = text_encoder.resize_token_embeddings(len(tokenizer), mean_resizing=False).weight
-        rows[-len(new) :] = mean
+        make_room(text_encoder, len(tokenizer))
     return new
+
+
+@torch.no_grad()
+def make_room(text_encoder: CLIPTextModel, vocabulary_size: int) -> None:
+    """Embeddings for a vocabulary that has grown, in place; each new one is the mean of all words before."""
+    before = cast(nn.Embedding, text_encoder.get_input_embeddings()).weight
+    mean = before[len(SPECIAL_TOKENS) :].mean(0)
+    rows = text_encoder.resize_token_embeddings(vocabulary_size, mean_resizing=False).weight
+    rows[len(before) :] = mean
 
 
 def _known_part(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:
