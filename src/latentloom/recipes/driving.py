@@ -52,7 +52,7 @@ def dreambooth() -> ImageTraining:
     return ImageTraining(
         loop=LoopConfig(steps=800, batch_size=4, ema_decay=0.99, preview_steps=200),
         spec=known.spec,
-        optimizer=OptimizerConfig(kind="adamw", learning_rate=5e-5),  # a model of this size; Stable Diffusion: 1e-6
+        optimizer=OptimizerConfig(kind="adamw", learning_rate=2e-4),  # at 5e-5 colours came, no shapes (docs/log.md)
         caption_dropout=0.0,
     )
 
