@@ -45,7 +45,7 @@ from latentloom.operations import operations_of
 from latentloom.precision import preferred_dtype
 
 STATED = {"operations": 790e12, "bytes": 4.3e12}
-"""Of an H200, a second, as read on one (bf16 products of 8192, copies of gigabytes): for floors without a GPU."""
+"""Of an H200, a second, as the project's goals state them (not measured by us): for floors without a GPU."""
 VIDEO_GOAL = 480.0
 OVERLAPS = (0, 2)
 

@@ -34,14 +34,9 @@ from latentloom.shapes import to_pixels
 from latentloom.stack import Stack, StackInfo
 from latentloom.stages.cascade import generate_latents
 from latentloom.stages.request import UpsamplingRequest
-from latentloom.stages.upsampling import upsample_frames
+from latentloom.stages.upsampling import num_portions, upsample_frames
 
 PROMPT = "a road by the sea"
-
-
-def portions(num_frames: int, portion: int, overlap: int) -> int:
-    """Calls of the upscaler for a video, each sharing ``overlap`` frames with the one before."""
-    return 1 + max(0, -(-(num_frames - portion) // (portion - overlap)))
 
 
 def calls(layout: Layout, *, overlap: int, predictions: int) -> dict[str, int]:
@@ -51,7 +46,8 @@ def calls(layout: Layout, *, overlap: int, predictions: int) -> dict[str, int]:
     for stage in request.stages(from_frame=False):
         counts[INTERPOLATION if stage.given else KEYFRAMES] += stage.num_windows * stage.num_evaluations(scheduler)
     steps = num_evaluations(scheduler, request.clip.num_inference_steps)
-    enlarged = portions(request.num_frames, layout.portion, overlap)
+    asked = UpsamplingRequest(portion=layout.portion, overlap=overlap)
+    enlarged = num_portions(request.num_frames, asked, together=True)
     return {
         **counts,
         DECODING: -(-request.num_frames // layout.portion),

@@ -7,13 +7,16 @@ import pytest
 import torch
 from tests.tiny import tiny_stack
 
+from latentloom import budget
+from latentloom.align import TemporalLayers
 from latentloom.budget import fitted
 from latentloom.data.video import read_video
 from latentloom.generation.asked import Asked
 from latentloom.generation.videos import Generation, make_videos
+from latentloom.layers.layer_set import LayerSet
 from latentloom.models.upsampler import PixelUpsampler
 from latentloom.offload import bring, num_bytes
-from latentloom.plan import plan_of
+from latentloom.plan import Plan, StagePlan, plan_of
 from latentloom.stages.request import UpsamplingRequest
 
 LARGE = {"height": 192, "width": 256}
@@ -21,11 +24,15 @@ LARGE = {"height": 192, "width": 256}
 
 @pytest.fixture(scope="module")
 def stack():
-    return tiny_stack().replace(upsampler=PixelUpsampler(2, (8,), groups=2))
+    upsampler = PixelUpsampler(2, (8,), groups=2)
+    layers = TemporalLayers.for_network(upsampler.unet, LayerSet.upsampler())
+    plain = tiny_stack()
+    decoder = TemporalLayers.for_network(plain.vae, LayerSet.decoder())
+    return plain.replace(upsampler=upsampler, upsampler_temporal=layers, decoder_temporal=decoder)
 
 
-def generation(stack, output=Path("out.mp4"), **asked) -> Generation:
-    return Generation.of(stack, Asked(prompt="a road", changes=LARGE, frames=10, **asked), [output])
+def generation(stack, output=Path("out.mp4"), *, frames=10, **asked) -> Generation:
+    return Generation.of(stack, Asked(prompt="a road", changes=LARGE, frames=frames, **asked), [output])
 
 
 def memory(generation: Generation) -> int:
@@ -38,13 +45,22 @@ def test_what_fits_stays_as_it_is(stack):
     assert made is whole and plan.memory > 0
 
 
-def test_fewer_frames_are_decoded_at_once_where_the_decoder_needs_most(stack):
+def test_fewer_frames_are_decoded_at_once_where_the_decoder_needs_most(stack, monkeypatch):
+    def planned(generation, *, measure_speed):
+        costs = {"keyframes": 150, "decoding": 100 * generation.decoded_at_once}
+        rows = [
+            StagePlan(stage=stage, calls=1, operations=1.0, memory=cost * 10**6, disk=0, seconds=None)
+            for stage, cost in costs.items()
+        ]
+        return Plan(stages=rows, resident=50 * 10**6)
+
+    monkeypatch.setattr(budget, "plan_of", planned)
     whole = generation(stack)
-    plan = plan_of(whole, measure_speed=False)
-    assert plan.largest.stage == "decoding"
-    made, smaller = fitted(whole, plan.memory - 1)
-    assert made.decoded_at_once < whole.decoded_at_once
-    assert smaller.memory < plan.memory
+    assert fitted(whole, 850 * 10**6)[0].decoded_at_once == 4, "860 in steps of 20 do not fit"
+    assert fitted(whole, 860 * 10**6)[0] is whole
+    assert fitted(whole, 260 * 10**6)[0].decoded_at_once == 2
+    with pytest.raises(ValueError, match="most of it goes to keyframes"):
+        fitted(whole, 190 * 10**6)
 
 
 def test_frames_are_enlarged_in_tiles_where_the_upsampler_needs_most_and_are_the_same(stack, tmp_path):
@@ -67,9 +83,9 @@ def test_portions_shrink_when_tiles_are_small_and_the_end_is_a_refusal(stack):
     request = UpsamplingRequest(num_inference_steps=2, portion=8, tile=(64, 64))
     whole = generation(stack, upsampling=request)
     plan = plan_of(whole, measure_speed=False)
-    if plan.largest.stage == "upsampling":
-        made, _ = fitted(whole, plan.memory - plan.largest.memory // 4)
-        assert made.asked.upsampling.portion < 8
+    assert plan.largest.stage == "upsampling"
+    made, _ = fitted(whole, plan.memory - plan.largest.memory // 4)
+    assert made.asked.upsampling.portion < 8
     with pytest.raises(ValueError, match=r"needs .* MB at least, --max-memory allows 1; .* lower --size"):
         fitted(whole, 10**6)
 
@@ -104,13 +120,16 @@ def test_every_stage_says_which_networks_work_before_they_do(stack, tmp_path, mo
         "unet": offloading.unet,
         "layers": next(iter(offloading.temporal["keyframes"].layers.values())),
         "decoder": offloading.vae.decoder,
+        "decoder layers": next(iter(offloading.autoencoder.decoder_layers.layers.values())),
+        "upsampler layers": next(iter(offloading.upsampler_layers.layers.values())),
         "upsampler": offloading.upsampler.unet,
     }
     handles = [
         part.register_forward_pre_hook(lambda module, _, name=name: computed.append((name, id(module) in said[-1])))
         for name, part in parts.items()
     ]
-    whole = generation(offloading, tmp_path / "out.mp4", upsampling=UpsamplingRequest(num_inference_steps=1))
+    request = UpsamplingRequest(num_inference_steps=1, portion=4, overlap=1)
+    whole = generation(offloading, tmp_path / "out.mp4", frames=20, upsampling=request)
     list(make_videos(whole))
     for handle in handles:
         handle.remove()

@@ -27,7 +27,7 @@ import torch
 from judging import HALVES, Scene, footage_of, judged, real_figures, scenes_of, table
 from safetensors.torch import load_file
 from torch import Tensor
-from variants import SOURCE, Steps, Workshop, moved, refusals
+from variants import SOURCE, Steps, Workshop, refusals
 
 from latentloom.data.manifest import Dataset
 from latentloom.data.sheets import contact_sheet
@@ -37,6 +37,7 @@ from latentloom.shapes import to_pixels
 from latentloom.stack import Stack
 from latentloom.stages.keyframes import generate_keyframes
 from latentloom.stages.request import seeded_generator
+from latentloom.transplant import transplanted
 
 DRIVES = ("lake_b_val", "highway_yellow_b", "world_0039", "world_0119")
 OTHERS = (
@@ -87,7 +88,7 @@ class Sampler:
         self.dtype = preferred_dtype()
 
     def stack(self, row: Row) -> Stack:
-        stack = moved(self.workshop.stack(row.layers, self.dtype), self.workshop.stack(row.image, self.dtype))
+        stack = transplanted(self.workshop.stack(row.layers, self.dtype), self.workshop.stack(row.image, self.dtype))
         return stack.without("temporal_text_encoder") if row.one_encoder else stack
 
     def clips(self, row: Row, strength: float) -> Tensor:

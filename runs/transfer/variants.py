@@ -118,16 +118,6 @@ class Workshop:
         return folder
 
 
-def moved(layers: Stack, onto: Stack) -> Stack:
-    """``onto`` with the layers; these are told of words that only ``onto`` knows where they read text."""
-    if any(one.reads_text for one in layers.temporal.values()):
-        known = layers.tokenizer.get_vocab()
-        new = [word for word, _ in sorted(onto.tokenizer.get_vocab().items(), key=lambda pair: pair[1])]
-        learn_words(layers.tokenizer, layers.text_encoder, [word for word in new if word not in known])
-        layers = layers.replace(text_encoder=layers.text_encoder, tokenizer=layers.tokenizer)
-    return transplanted(layers, onto)
-
-
 def refusals(source: Stack) -> dict[str, str]:
     """What is said of image models of another layout: none is trained, the layout alone is looked at."""
     spec = driving.image().spec

@@ -48,4 +48,6 @@ def with_lora(stack: Stack, path: Path, scale: float = 1.0) -> Stack:
     members: dict[str, Any] = {"unet": model.unet}
     if digest_of_network(model.text_encoder) != digest_of_network(original):
         members |= {"text_encoder": model.text_encoder, **text_as_before(stack, original)}
-    return stack.replace(**members).made_of({**stack.digests, f"{path.name}@{scale:g}": digest_of(path)})
+    before = stack.digests
+    number = 1 + sum(name.startswith("lora-") for name in before)
+    return stack.replace(**members).made_of({**before, f"lora-{number}/{path.name}@{scale:g}": digest_of(path)})

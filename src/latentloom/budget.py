@@ -1,8 +1,9 @@
 """A generation made to fit into memory: smaller pieces where its plan is too large, the same video where that can be.
 
-The stage that needs most is cut first. Fewer frames decoded at once and tiles of the pixel upsampler change rounding
-only; smaller portions of an upsampler, and tiles of one that looks at whole frames, change the picture a little. The
-receipt says what was done.
+First, on a GPU, networks that do not work leave it; then the stage that needs most is cut. Fewer frames decoded at
+once, tiles of the pixel upsampler, and portions of frames that are enlarged each for itself change rounding only;
+smaller portions of an upsampler with temporal layers, and tiles of one that looks at whole frames, make another
+picture. The receipt says what was done.
 """
 
 from dataclasses import replace
@@ -12,20 +13,22 @@ from latentloom.plan import Plan, plan_of
 from latentloom.stack import Stack
 from latentloom.stages.request import UpsamplingRequest
 
+STEP = 20_000_000  # bytes
 LEAST_TILE = 64  # small pixels: below, what a tile sees around itself costs more than it saves
 
 
 def fitted(generation: Generation, memory: int) -> tuple[Generation, Plan]:
     """``generation`` in pieces whose plan needs at most ``memory`` bytes at once, and that plan.
 
-    On a GPU networks that do not work leave it where all together do not fit.
+    Needs count in steps of ``STEP``: what a process holds differs by a little from run to run, and the same command
+    must be cut in the same way.
 
     Raises:
         ValueError: it cannot be made to fit; says what is needed at least.
     """
     while True:
         plan = plan_of(generation, measure_speed=False)
-        if plan.memory <= memory:
+        if -(-plan.memory // STEP) * STEP <= memory:
             return generation, plan
         smaller = _smaller(generation, plan)
         if smaller is None:
@@ -38,6 +41,8 @@ def fitted(generation: Generation, memory: int) -> tuple[Generation, Plan]:
 
 def _smaller(generation: Generation, plan: Plan) -> Generation | None:
     """The next smaller way; None where there is none."""
+    if generation.stack.device.type != "cpu" and not generation.stack.offloads:
+        return replace(generation, stack=_offloading(generation.stack))
     stage = plan.largest.stage
     if stage == "decoding" and generation.decoded_at_once > 1:
         return replace(generation, decoded_at_once=generation.decoded_at_once // 2)
@@ -45,8 +50,6 @@ def _smaller(generation: Generation, plan: Plan) -> Generation | None:
         upsampling = _smaller_upsampling(generation)
         if upsampling is not None:
             return replace(generation, asked=replace(generation.asked, upsampling=upsampling))
-    if generation.stack.device.type != "cpu" and not generation.stack.offloads:
-        return replace(generation, stack=_offloading(generation.stack))
     return None
 
 

@@ -347,6 +347,8 @@ def _enlarged(generation: Generation) -> _Work | None:
     upsampler = stack.upsampler
     if not isinstance(upsampler, LatentUpsampler):
         return None
+    assert generation.asked.upsampling is not None
+    upsampler.decoder_reach = generation.asked.upsampling.decoder_reach
 
     def call(frames: int) -> None:
         latents = torch.zeros(1, frames, upsampler.channels, clip.height, clip.width, device=upsampler.device)

@@ -39,6 +39,7 @@ from latentloom.stack_folder import (
     TEMPORAL_TEXT,
     UPSAMPLER,
     UPSAMPLER_LAYERS,
+    UPSAMPLERS,
     UPSCALER,
     StackFolder,
     StackInfo,
@@ -67,7 +68,7 @@ class Stack:
     Attributes:
         info: name and defaults.
         folder: where members are loaded from, None for a stack that exists in memory only.
-        checksums: file of the folder to sha256; empty for a plain diffusers folder.
+        checksums: file of the folder to sha256, as far as stated or computed yet (``digests``).
         dtype, device: of the members loaded from the folder; weights stored as float16 are widened.
         offloads: members lie in the computer's memory, and on ``device`` while they are at work (``bring``).
     """
@@ -106,7 +107,7 @@ class Stack:
         self._given: dict[str, Any] = {name: member for name, member in given.items() if member is not None}
         self._lying: dict[str, Path] = {}  # member to the folder it is loaded from
         self._loaded: dict[str, Any] = {}
-        self._digests: dict[str, str] | None = None
+        self._added: dict[str, str] = {}  # what went into the weights of members, with its sha256
 
     @classmethod
     def load(
@@ -139,13 +140,15 @@ class Stack:
 
     @property
     def digests(self) -> dict[str, str]:
-        """File to sha256 of every member that lies in a folder, computed at the first call where none states them."""
-        if self._digests is None:
-            files = [(name, path) for name, lies in self._lying.items() for path in lies.iterdir() if path.is_file()]
-            named = {f"{name}/{path.name}": path for name, path in files}
-            known = self.checksums
-            self._digests = {name: known.get(name) or digest_of(path) for name, path in sorted(named.items())}
-        return self._digests
+        """File to sha256 of every member that lies in a folder, computed at the first call where none states them.
+
+        And of what else its weights were made of (``made_of``).
+        """
+        files = [(name, path) for name, lies in self._lying.items() for path in lies.iterdir() if path.is_file()]
+        named = {f"{name}/{path.name}": path for name, path in files}
+        for name in sorted(named.keys() - self.checksums.keys()):
+            self.checksums[name] = digest_of(named[name])
+        return {name: self.checksums[name] for name in sorted(named)} | self._added
 
     @property
     def unet(self) -> UNet2DConditionModel:
@@ -249,10 +252,13 @@ class Stack:
         """The same stack with other members or info; parameters as in ``Stack``, ``temporal`` replaces single sets."""
         changed = Stack(info or self.info, **members)
         changed.folder, changed.dtype, changed.device = self.folder, self.dtype, self.device
-        changed.offloads = self.offloads
-        changed._given = self._given | changed._given
-        changed._lying = {name: path for name, path in self._lying.items() if name not in changed._given}
-        changed._loaded = {name: member for name, member in self._loaded.items() if name in changed._lying}
+        changed.offloads, changed._added = self.offloads, dict(self._added)
+        # another upsampler may be of another kind, and temporal layers were made for the one before
+        base = self.without(*UPSAMPLERS) if members.get("upsampler") is not None else self
+        changed.checksums = dict(base.checksums)
+        changed._given = base._given | changed._given
+        changed._lying = {name: path for name, path in base._lying.items() if name not in changed._given}
+        changed._loaded = {name: member for name, member in base._loaded.items() if name in changed._lying}
         return changed
 
     def without(self, *names: str) -> "Stack":
@@ -261,6 +267,8 @@ class Stack:
         for name in names:
             for kept in (fewer._given, fewer._lying, fewer._loaded):
                 kept.pop(name, None)
+            for file in [file for file in fewer.checksums if file.rpartition("/")[0] == name]:
+                del fewer.checksums[file]
         return fewer
 
     def taking(self, source: "Stack", names: Mapping[str, str]) -> "Stack":
@@ -280,7 +288,7 @@ class Stack:
     def made_of(self, digests: Mapping[str, str]) -> "Stack":
         """The same stack, of which receipts name further files: what was added to its weights, with its sha256."""
         changed = self.replace()
-        changed._digests = {**changed.digests, **digests}
+        changed._added |= digests
         return changed
 
     def with_upsampler_of(self, source: "Stack") -> "Stack":
@@ -294,7 +302,13 @@ class Stack:
             names = UPSCALER
         if not names:
             raise ValueError(f"{source.info.name} has no upsampler, and is none of Stable Diffusion's kind")
-        return self.without(UPSAMPLER, *UPSCALER.values(), UPSAMPLER_LAYERS).taking(source, names)
+        return self.without(*UPSAMPLERS).taking(source, names)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all weights in ``dtype``, from the headers: none is loaded."""
+        rows = self.describe()["members"].values()
+        return self.dtype.itemsize * sum(row.get("parameters", 0) for row in rows)
 
     def describe(self) -> dict[str, Any]:
         """Info, and per member its class, parameters and bytes, read from the headers without loading any weights."""

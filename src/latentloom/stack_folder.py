@@ -35,11 +35,10 @@ IMAGE_MEMBERS = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 LOW_RES_SCHEDULER = "low_res_scheduler"  # what makes an image model an upscaler: the noise on its small frames
 UPSCALER = {name: f"{UPSAMPLER}/{name}" for name in (*IMAGE_MEMBERS, LOW_RES_SCHEDULER)}
 """Member of Stable Diffusion's upscaler, a model folder of its own, to its name in a stack."""
+UPSAMPLERS = (UPSAMPLER, *UPSCALER.values(), UPSAMPLER_LAYERS)
 OPTIONAL = (
     DECODER,
-    UPSAMPLER,
-    *UPSCALER.values(),
-    UPSAMPLER_LAYERS,
+    *UPSAMPLERS,
     SCENE_ENCODER,
     SCENE_LAYERS,
     TEMPORAL_TEXT,

@@ -166,7 +166,7 @@ def test_generate_takes_a_lora_and_its_receipt_names_it(latentloom, photos, tmp_
         made.append(read_video(output).frames)
     assert torch.equal(made[0], made[2]) and not torch.equal(made[0], made[1]) and not torch.equal(made[1], made[3])
     names = json.loads((tmp_path / "3.json").read_text())["stack"]["members"]
-    assert "pytorch_lora_weights.safetensors@0.5" in names and "unet/config.json" in names
+    assert "lora-1/pytorch_lora_weights.safetensors@0.5" in names and "unet/config.json" in names
 
 
 @pytest.mark.parametrize(

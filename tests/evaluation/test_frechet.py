@@ -5,7 +5,12 @@ import pytest
 import torch
 from torchmetrics.image.fid import _compute_fid
 
-from latentloom.evaluation.frechet import FeatureStatistics, frechet_distance, frechet_distance_of
+from latentloom.evaluation.frechet import (
+    FeatureStatistics,
+    bootstrap_interval,
+    frechet_distance,
+    frechet_distance_of,
+)
 
 
 def gaussian(seed: int, width: int = 6, rank: int | None = None) -> tuple[torch.Tensor, torch.Tensor]:
@@ -83,3 +88,95 @@ def test_features_that_are_not_finite_are_refused(bad):
 def test_features_of_two_networks_are_refused():
     with pytest.raises(ValueError, match="features of 6 and of 3 numbers"):
         frechet_distance(*gaussian(0), *gaussian(0, 3))
+
+
+def test_it_equals_the_formula_with_scipys_matrix_square_root():
+    linalg = pytest.importorskip("scipy.linalg")
+    (mu1, sigma1), (mu2, sigma2) = gaussian(7, 16), gaussian(8, 16)
+    root = linalg.sqrtm((sigma1 @ sigma2).numpy()).real.trace()
+    expected = ((mu1 - mu2).square().sum() + sigma1.trace() + sigma2.trace()).item() - 2 * root
+    assert frechet_distance(mu1, sigma1, mu2, sigma2) == pytest.approx(expected, rel=1e-5)
+
+
+def test_it_equals_the_formula_with_a_matrix_square_root_by_newtons_iteration():
+    """The square root of a product of covariances as Denman and Beavers find it, with nothing of ours in it."""
+    (mu1, sigma1), (mu2, sigma2) = gaussian(9, 5), gaussian(10, 5)
+    root, inverse = sigma1 @ sigma2, torch.eye(5).double()
+    for _ in range(60):
+        root, inverse = (root + inverse.inverse()) / 2, (inverse + root.inverse()) / 2
+    torch.testing.assert_close(root @ root, sigma1 @ sigma2, rtol=1e-9, atol=1e-9)
+    expected = (mu1 - mu2).square().sum() + (sigma1 + sigma2 - 2 * root).trace()
+    assert frechet_distance(mu1, sigma1, mu2, sigma2) == pytest.approx(expected.item(), rel=1e-9)
+
+
+def vectors(seed: int, count: int = 60, width: int = 8) -> torch.Tensor:
+    return torch.randn(count, width, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("count", [60, 8, 3])
+@pytest.mark.filterwarnings("ignore:a Frechet distance of")
+def test_vectors_and_their_statistics_are_at_one_distance(count):
+    ours, theirs = vectors(0, count), vectors(1, count) * 2 + 1
+    statistics = [FeatureStatistics.of(rows) for rows in (ours, theirs)]
+    expected = frechet_distance(*(part for one in statistics for part in (one.mean, one.covariance)))
+    assert frechet_distance_of(ours, theirs) == pytest.approx(expected, rel=1e-7)
+
+
+@pytest.mark.filterwarnings("ignore:a Frechet distance of")
+@pytest.mark.parametrize("count", [200, 30, 2])
+def test_equal_sets_are_at_no_distance_and_no_distance_is_negative(count):
+    features = vectors(2, count, 64) * 100 + 1000
+    assert 0 <= frechet_distance_of(features, features) < 1e-6
+    assert 0 <= frechet_distance_of(features, features.flip(0)) < 1e-6
+
+
+def test_the_order_of_the_vectors_changes_no_bit():
+    ours, theirs = vectors(3), vectors(4) + 0.5
+    order = torch.randperm(60, generator=torch.Generator().manual_seed(0))
+    assert frechet_distance_of(ours[order], theirs.flip(0)) == frechet_distance_of(ours, theirs)
+
+
+def test_the_order_of_the_videos_changes_no_bit_of_the_interval_and_the_seed_does():
+    ours, theirs = vectors(5).split(3), (vectors(6) + 0.5).split(3)
+    interval = bootstrap_interval(ours, theirs, resamples=20, seed=4)
+    assert bootstrap_interval(ours[::-1], theirs[::-1], resamples=20, seed=4) == interval
+    assert bootstrap_interval(ours, theirs, resamples=20, seed=5) != interval
+
+
+def test_the_interval_holds_the_distance_and_shrinks_with_more_videos():
+    widths = []
+    for count in (40, 400):
+        ours, theirs = vectors(7, count), vectors(8, count) + 0.5
+        interval = bootstrap_interval(ours.split(1), theirs.split(1), resamples=50)
+        distance = frechet_distance_of(ours, theirs)
+        assert 0 <= interval.low < distance < interval.high
+        widths.append(interval.high - interval.low)
+    assert widths[1] < widths[0] / 2
+
+
+def test_the_interval_covers_the_distance_that_other_videos_give():
+    """Thirty pairs of sets of one kind: the mean of their distances lies in most of their intervals (level 0.95)."""
+    sets = [(vectors(2 * k, 50, 4), vectors(2 * k + 1, 50, 4) + 0.5) for k in range(100, 130)]
+    mean = sum(frechet_distance_of(*pair) for pair in sets) / len(sets)
+    intervals = [bootstrap_interval(ours.split(1), theirs.split(1), resamples=40) for ours, theirs in sets]
+    assert sum(one.low <= mean <= one.high for one in intervals) >= 24
+
+
+def test_videos_are_drawn_whole_so_that_copies_of_windows_do_not_feign_certainty():
+    ours, theirs = vectors(9, 20), vectors(10, 20) + 0.5
+    once = bootstrap_interval(ours.split(1), theirs.split(1), resamples=60)
+    copied = [[row.expand(10, -1) for row in rows.split(1)] for rows in (ours, theirs)]
+    ten_times = bootstrap_interval(*copied, resamples=60)
+    assert ten_times.high - ten_times.low > 0.7 * (once.high - once.low)
+
+
+def test_an_interval_of_one_video_or_of_one_resample_is_refused():
+    ours, theirs = vectors(11).split(1), vectors(12).split(1)
+    with pytest.raises(ValueError, match="1 and 60 videos have no interval; give at least 2"):
+        bootstrap_interval(ours[:1], theirs)
+    with pytest.raises(ValueError, match="expected at least 2"):
+        bootstrap_interval(ours, theirs, resamples=1)
+    with pytest.raises(ValueError, match="level between 0 and 1"):
+        bootstrap_interval(ours, theirs, level=1.0)
+    with pytest.raises(ValueError, match="use one network for both"):
+        bootstrap_interval(ours, [row[:, :3] for row in theirs])

@@ -28,7 +28,7 @@ def trained(tmp_path):
     model = image_model(stable_diffusion("1.5"))
     plain = answer(model)
     parameters = add_adapters(model, 2)
-    torch.testing.assert_close(answer(model), plain), "new adapters change nothing"
+    torch.testing.assert_close(answer(model), plain, msg="new adapters change nothing")
     torch.manual_seed(1)
     with torch.no_grad():
         for parameter in parameters:

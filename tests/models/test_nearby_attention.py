@@ -3,7 +3,7 @@ import torch
 from diffusers.models.attention_processor import AttnProcessor2_0
 from tests.tiny import tiny_vae
 
-from latentloom.models.nearby_attention import NearbyAttention, attend_nearby
+from latentloom.models.nearby_attention import NearbyAttention, attending_nearby
 from latentloom.operations import operations_of
 
 
@@ -24,7 +24,7 @@ def test_a_reach_of_the_whole_frame_is_the_stock_decoder(vae):
         processors = {name: NearbyAttention(20, tile) for name in vae.attn_processors}
         vae.set_attn_processor(processors)
         torch.testing.assert_close(decoded(vae, latents), stock, atol=1e-5, rtol=1e-4)
-    attend_nearby(vae, None)
+    vae.set_attn_processor(AttnProcessor2_0())
     assert torch.equal(decoded(vae, latents), stock)
 
 
@@ -41,23 +41,26 @@ def test_a_query_sees_its_reach_and_nothing_beyond():
     assert changed.nonzero().flatten().tolist() == list(range(8, 16)), "those of tiles 8-11 and 12-15 reach column 14"
 
 
-def test_only_the_decoder_changes_and_operations_grow_with_the_area(vae):
-    attend_nearby(vae, 8)
-    assert {name.split(".")[0]: type(x) for name, x in vae.attn_processors.items()} == {
-        "encoder": AttnProcessor2_0,
-        "decoder": NearbyAttention,
-    }
-    operations = []
-    attn = vae.decoder.mid_block.attentions[0]
-    for side in (128, 256):
+def test_only_the_decoder_changes_within_the_block_and_operations_grow_with_the_area(vae):
+    operations, attn = [], vae.decoder.mid_block.attentions[0]
+
+    def count(side: int) -> float:
         with torch.no_grad():
-            operations.append(operations_of(lambda side=side: attn(torch.zeros(1, 16, side, side))))
+            return operations_of(lambda: attn(torch.zeros(1, 16, side, side)))
+
+    with attending_nearby(vae, 8):
+        assert {name.split(".")[0]: type(x) for name, x in vae.attn_processors.items()} == {
+            "encoder": AttnProcessor2_0,
+            "decoder": NearbyAttention,
+        }
+        operations = [count(128), count(256)]
     assert operations[1] / operations[0] < 4.6, "all to all would be sixteen times as many"
-    attend_nearby(vae, None)
-    with torch.no_grad():
-        assert operations_of(lambda: attn(torch.zeros(1, 16, 128, 128))) > 3 * operations[0]
+    assert {type(x) for x in vae.attn_processors.values()} == {AttnProcessor2_0}
+    assert count(128) > 3 * operations[0]
+    with attending_nearby(vae, None):
+        assert {type(x) for x in vae.attn_processors.values()} == {AttnProcessor2_0}
 
 
 def test_a_reach_of_nothing_is_refused(vae):
-    with pytest.raises(ValueError, match="at least 1"):
-        attend_nearby(vae, 0)
+    with pytest.raises(ValueError, match="at least 1"), attending_nearby(vae, 0):
+        pass

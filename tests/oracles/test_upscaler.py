@@ -137,6 +137,34 @@ def test_mixed_tiles_of_a_network_that_looks_nowhere_else_are_the_whole_frame(ti
     torch.testing.assert_close(mixed_tiles(local, tile, 8)(*arguments), local(*arguments))
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_mixed_tiles_of_large_frames_hold_in_half_precision(dtype):
+    state = torch.randn(1, 1, 4, 320, 512).to(dtype)
+    small = torch.zeros(1, 1, 3, 320, 512, dtype=dtype)
+    tiles = mixed_tiles(lambda z, *_: 2 * z, (320, 256), 8)(state, torch.tensor(1), small, torch.ones(1))
+    assert tiles.dtype == dtype
+    torch.testing.assert_close(tiles, 2 * state, atol=0.02, rtol=0.01)
+
+
+def test_a_result_that_is_not_finite_is_refused(network, layers):
+    unet = network.unet
+    before = unet.conv_out.bias.detach().clone()
+    with torch.no_grad():
+        unet.conv_out.bias.fill_(torch.nan)
+    with pytest.raises(ValueError, match="not finite"):
+        made(network, layers, frames(1))
+    with torch.no_grad():
+        unet.conv_out.bias.copy_(before)
+
+
+def test_a_decoder_that_looks_nearby_leaves_the_stock_one_behind(network):
+    plain = made(network, None, frames(1, 16, 136))
+    network.decoder_reach = 4
+    near = made(network, None, frames(1, 16, 136))
+    network.decoder_reach = None
+    assert not torch.equal(near, plain) and torch.equal(made(network, None, frames(1, 16, 136)), plain)
+
+
 def test_mixed_tiles_show_no_seam_where_tiles_disagree():
     numbers = iter(range(100))
 

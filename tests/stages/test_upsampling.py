@@ -52,6 +52,21 @@ def test_the_same_seed_gives_the_same_frames_and_another_seed_others(upsampler, 
     assert not torch.equal(made(upsampler, layers, frames(5)), made(upsampler, layers, frames(5), seed=1))
 
 
+def test_without_layers_portions_change_nothing_but_rounding(upsampler):
+    given = frames(7)
+    whole, parts = (
+        made(upsampler, None, given, UpsamplingRequest(num_inference_steps=2, portion=portion, noise_level=100))
+        for portion in (8, 3)
+    )
+    assert (whole.int() - parts.int()).abs().max() <= 1, "a frame's noise is its own"
+
+
+@pytest.mark.parametrize("wrong", [{"guidance_scale": 3.0}, {"decoder_reach": 8}])
+def test_what_a_pixel_upsampler_does_not_have_is_refused(upsampler, wrong):
+    with pytest.raises(ValueError, match="works on pixels"):
+        made(upsampler, None, frames(1), UpsamplingRequest(**wrong))
+
+
 @pytest.mark.parametrize("tile", [(8, 8), (16, 100), (6, 22)])
 @pytest.mark.parametrize("temporal", [False, True])
 def test_tiles_equal_the_whole_frame(upsampler, layers, tile, temporal):

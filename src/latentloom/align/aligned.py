@@ -5,7 +5,7 @@ into the batch, each site's output passes through its temporal layer. The networ
 not change. This is the only file that registers hooks (docs/decisions/0001-sites-and-hooks.md).
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -187,8 +187,11 @@ class Aligned(nn.Module):
         *,
         alpha: float | None = None,
         temporal_strength: float = 1.0,
+        before: Callable[[], None] = lambda: None,
     ) -> Iterator[Float[Tensor, "b _ 3 H W"]]:
         """Decode one batch of clips that comes in chunks; frames as they can be made, those of ``decode``.
+
+        ``before`` is called each time the network is about to work.
 
         A network that cuts frames into tiles gets the clip as a whole: it goes through all frames for each tile.
 
@@ -199,6 +202,7 @@ class Aligned(nn.Module):
             raise ValueError(f"decode needs layers on an AutoencoderKL, these are on a {type(self.network).__name__}")
         if self.network.use_tiling:
             clips = torch.cat(list(chunks), 1)
+            before()
             yield self.decode(clips, alpha=alpha, temporal_strength=temporal_strength).sample
             return
         stream = None
@@ -207,6 +211,7 @@ class Aligned(nn.Module):
                 clip = Clip(num_frames=chunk.shape[1], alpha=alpha, strength=temporal_strength)
                 stream = Stream(clip, len(chunk))
             for fed in stream.calls(chunk, ending=stops):
+                before()
                 yield from self._decoded(fed, stream)
 
     def _decoded(self, chunk: Tensor, stream: Stream) -> Iterator[Tensor]:

@@ -8,7 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from latentloom.cli import animate, demo, evaluate, generate, inspect, plan, prepare, train, transplant
+from latentloom.cli import animate, demo, evaluate, generate, inspect, plan, prepare, study, train, transplant
 from latentloom.cli.failures import exit_code_of, quiet_libraries
 
 app = typer.Typer(
@@ -24,7 +24,8 @@ app.command("generate")(generate.generate)
 app.command("animate")(animate.animate)
 app.add_typer(train.app, name="train")
 app.command("prepare")(prepare.prepare)
-app.command("evaluate")(evaluate.evaluate)
+app.add_typer(evaluate.app, name="evaluate")
+app.add_typer(study.app, name="study")
 app.command("inspect")(inspect.inspect)
 app.command("plan")(plan.plan)
 app.command("transplant")(transplant.transplant)

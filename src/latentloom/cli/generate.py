@@ -42,7 +42,8 @@ def generate(
     folder = StackFolder.open(stack)  # refused before anything that takes seconds is imported
     from latentloom.generation.videos import Generation, open_stack
 
-    opened = open_stack(folder, options.dtype, compute_device(), upsampler=upsampler, loras=options.loras)
+    parts = {"upsampler": upsampler, "loras": options.loras, "memory": options.memory}
+    opened = open_stack(folder, options.dtype, compute_device(), **parts)
     generation = Generation.of(opened, options.asked(prompt), outputs, save_latents=save_latents)
     if options.memory is not None:
         from latentloom.budget import fitted

@@ -36,7 +36,8 @@ def plan(
     from latentloom.plan import plan_of
 
     outputs = [Path(f"{number}.mp4") for number in range(options.rollouts)]
-    opened = open_stack(folder, options.dtype, compute_device(), upsampler=upsampler, loras=options.loras)
+    parts = {"upsampler": upsampler, "loras": options.loras, "memory": options.memory}
+    opened = open_stack(folder, options.dtype, compute_device(), **parts)
     generation = Generation.of(opened, options.asked(""), outputs)
     if options.memory is not None:
         from latentloom.budget import fitted

@@ -236,8 +236,9 @@ def upsampler(
     use_threads(options.threads)
     from latentloom.cli import training_runs, training_settings
 
+    latent = upsampler or (stack if training_settings.has_upscaler(stack) else None)
     config = training_settings.upsampler_config(
-        options, upsampler, temporal=temporal, factor=factor, num_frames=frames, fps=fps
+        options, latent, temporal=temporal, factor=factor, num_frames=frames, fps=fps
     )
     if not training_settings.shown(config, options):
         training_runs.run_upsampler(

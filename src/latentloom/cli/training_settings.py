@@ -12,7 +12,7 @@ from latentloom.cli.options import parsed_weights
 from latentloom.cli.training_options import Recipe, TrainingOptions
 from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving, text, tiny
-from latentloom.stack_folder import StackFolder
+from latentloom.stack_folder import UPSCALER, StackFolder
 from latentloom.stages.interpolation import FACTOR
 from latentloom.stages.request import MAX_FPS, MAX_FRAMES, check_count, check_number
 from latentloom.training.autoencoder import AutoencoderTraining
@@ -46,14 +46,25 @@ def autoencoder_config(options: TrainingOptions, *, decoder_only: bool) -> Autoe
 
 
 def recipe_of(options: TrainingOptions, source: str | None) -> Any:
-    """The module of settings: the one asked for, else that of the model ``source``, else of the embedded stack.
-
-    Raises:
-        ValueError: as ``StackFolder.open``.
-    """
+    """The module of settings: the one asked for, else that of the model ``source``, else of the embedded stack."""
     if options.recipe is not None:
         return {Recipe.DRIVING: driving, Recipe.TEXT: text, Recipe.TINY: tiny}[options.recipe]
-    return driving if source is None else recipe_for(StackFolder.open(source))
+    folder = None if source is None else _folder(source)
+    return driving if folder is None else recipe_for(folder)
+
+
+def has_upscaler(source: str) -> bool:
+    """Whether a stack's upsampler is Stable Diffusion's."""
+    folder = _folder(source)
+    return folder is not None and UPSCALER["unet"] in folder.members
+
+
+def _folder(source: str) -> StackFolder | None:
+    """The stack's folder; None where it cannot be opened: whoever trains opens it again and says why."""
+    try:
+        return StackFolder.open(source)
+    except ValueError:
+        return None
 
 
 def recipe_for(folder: StackFolder) -> Any:
@@ -119,10 +130,10 @@ def upsampler_config(
     """The recipe's settings with the user's in their place; of ``own`` those that are not None.
 
     Args:
-        upscaler: the model whose upsampler is trained, where it is another one than the stack's.
+        upscaler: the Stable Diffusion whose upsampler is trained, where it is one.
     """
     recipe = recipe_of(options, upscaler)
-    config: UpsamplerTraining = recipe.upsampler() if recipe is tiny else recipe.upsampler(temporal=temporal)
+    config: UpsamplerTraining = driving.upsampler(temporal=temporal) if recipe is driving else recipe.upsampler()
     config = replace(config, **_given(own))
     check_count("frames", config.num_frames, MAX_FRAMES)
     return changed(config, options)

@@ -21,7 +21,16 @@ def augmented(
 ) -> Float[Tensor, "b t c h w"]:
     """The frames diffused to step ``levels`` of each clip; 0 leaves them clean. Drawn where the generator is."""
     source = frames.device if generator is None else generator.device
-    noise = torch.randn(frames.shape, generator=generator, device=source).to(frames)
+    return noised(frames, torch.randn(frames.shape, generator=generator, device=source).to(frames), levels, schedule)
+
+
+def noised(
+    frames: Float[Tensor, "b t c h w"],
+    noise: Float[Tensor, "b t c h w"],
+    levels: Int[Tensor, " b"],
+    schedule: NoiseSchedule,
+) -> Float[Tensor, "b t c h w"]:
+    """The frames under ``noise`` at step ``levels`` of each clip; 0 leaves them clean."""
     clean = (levels == 0).view(-1, 1, 1, 1, 1).to(frames.device)
     return torch.where(clean, frames, add_noise(frames, noise, levels, schedule))
 

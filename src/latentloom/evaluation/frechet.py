@@ -1,41 +1,64 @@
 """The Frechet distance between two sets of features, each taken as a Gaussian (FID, FVD; paper, Sec. 4).
 
-``|m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^(1/2))`` in float64. A distance says as much as its features do: name
-them beside the number. Not here: the features (``features``).
+``|m1 - m2|^2 + tr(S1) + tr(S2) - 2 tr((S1 S2)^(1/2))`` in float64. With factors ``F^T F = S`` the last trace is the
+sum of the singular values of ``F1 F2^T``: exact also where covariances are singular, which the usual matrix square root
+of the product is not. A distance says as much as its features do: name them beside the number. Not here: the features
+(``features``, ``fvd``, ``fid``).
 """
 
 import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float64
 from torch import Tensor
+
+from latentloom.evaluation.feature_sets import check_widths, in_order, seeded, videos_in_order
+
+RESAMPLES = 100
+LEVEL = 0.95
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class FeatureStatistics:
-    """Mean and covariance of ``count`` feature vectors of width d, float64."""
+    """Mean of ``count`` feature vectors of width d and a factor ``F`` of their covariance ``F^T F``, float64."""
 
-    mean: Float[Tensor, " d"]
-    covariance: Float[Tensor, "d d"]
+    mean: Float64[Tensor, " d"]
+    factor: Float64[Tensor, "r d"]
     count: int
 
     @classmethod
     def of(cls, features: Float[Tensor, "n d"]) -> Self:
-        """Statistics of n vectors; the covariance is that of a sample (n - 1).
+        """Statistics of n vectors, the same in any order; the covariance is that of a sample (n - 1).
 
         Raises:
             ValueError: fewer than two vectors, or values that are not finite.
         """
         if len(features) < 2:
             raise ValueError(f"{len(features)} feature vectors have no covariance; give at least 2, better thousands")
-        if not bool(features.isfinite().all()):
-            raise ValueError("features are not finite; look at the frames they come from")
-        features = features.double()
+        features = in_order(features)
         mean = features.mean(0)
-        centred = features - mean
-        return cls(mean=mean, covariance=centred.T @ centred / (len(features) - 1), count=len(features))
+        factor = (features - mean) / (len(features) - 1) ** 0.5
+        if len(factor) > factor.shape[1]:  # as many rows as columns say the same, and make what follows cheap
+            factor = torch.linalg.qr(factor, mode="r").R
+        return cls(mean=mean, factor=factor, count=len(features))
+
+    @property
+    def covariance(self) -> Float64[Tensor, "d d"]:
+        """The covariance of the sample."""
+        return self.factor.T @ self.factor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Interval:
+    """Between which numbers a distance lies for other videos of the same kind, ``level`` of the time."""
+
+    low: float
+    high: float
+    level: float
+    resamples: int
 
 
 def frechet_distance(
@@ -43,30 +66,25 @@ def frechet_distance(
 ) -> float:
     """The squared 2-Wasserstein distance of two Gaussians; 0 for equal ones, never negative.
 
-    ``tr((S1 S2)^(1/2))`` is the sum of the singular values of ``S1^(1/2) S2^(1/2)``, which stays exact where
-    covariances are singular: the usual matrix square root of the product does not.
-
     Raises:
         ValueError: shapes that do not go together, or values that are not finite.
     """
     tensors = [tensor.double() for tensor in (mu1, sigma1, mu2, sigma2)]
-    if tensors[0].shape != tensors[2].shape or tensors[1].shape != tensors[3].shape:
-        raise ValueError(f"features of {len(mu1)} and of {len(mu2)} numbers are compared; use one network for both")
+    check_widths(tensors[0][None], tensors[2][None])
     if not all(bool(tensor.isfinite().all()) for tensor in tensors):
         raise ValueError("means and covariances must be finite numbers")
     mean1, covariance1, mean2, covariance2 = tensors
-    overlap = torch.linalg.svdvals(_root(covariance1) @ _root(covariance2)).sum()
-    distance = (mean1 - mean2).square().sum() + covariance1.trace() + covariance2.trace() - 2 * overlap
-    return max(0.0, distance.item())
+    return _distance(mean1, _root(covariance1), mean2, _root(covariance2))
 
 
 def frechet_distance_of(ours: Float[Tensor, "n d"], theirs: Float[Tensor, "m e"]) -> float:
     """The distance between two sets of feature vectors; warns where a set is too small for its width.
 
     Raises:
-        ValueError: what ``FeatureStatistics.of`` and ``frechet_distance`` raise.
+        ValueError: fewer than two vectors in a set, values that are not finite, or vectors of two networks.
     """
     first, second = FeatureStatistics.of(ours), FeatureStatistics.of(theirs)
+    check_widths(ours, theirs)
     width, count = len(first.mean), min(first.count, second.count)
     if count <= width:
         warnings.warn(
@@ -74,7 +92,64 @@ def frechet_distance_of(ours: Float[Tensor, "n d"], theirs: Float[Tensor, "m e"]
             f" equally many, or give more than {width}",
             stacklevel=2,
         )
-    return frechet_distance(first.mean, first.covariance, second.mean, second.covariance)
+    return _distance(first.mean, first.factor, second.mean, second.factor)
+
+
+def bootstrap_interval(
+    ours: Sequence[Float[Tensor, "_ d"]],
+    theirs: Sequence[Float[Tensor, "_ e"]],
+    *,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+    seed: int = 0,
+    advance: Callable[[int, int], None] | None = None,
+) -> Interval:
+    """How much the distance owes to the choice of videos: both sets are drawn anew, with replacement.
+
+    Whole videos are drawn, since windows of one video are alike. A set drawn with replacement holds fewer different
+    videos, which makes every redrawn distance too large; therefore their spread around their own mean is laid around
+    the distance. It does not tell the bias of small sets: compare distances of equally many videos.
+
+    Args:
+        ours, theirs: per video, the vectors of its windows.
+        level: share of the redrawn distances within, above 0 and below 1.
+        advance: told how many resamples of how many are done.
+
+    Raises:
+        ValueError: fewer than two videos with vectors on a side, or arguments out of range.
+    """
+    if resamples < 2 or not 0 < level < 1:
+        raise ValueError(f"{resamples} resamples at level {level}: expected at least 2, and a level between 0 and 1")
+    first, second = videos_in_order(ours), videos_in_order(theirs)
+    if min(len(first), len(second)) < 2:
+        raise ValueError(f"{len(first)} and {len(second)} videos have no interval; give at least 2 of each")
+    centre = _distance_of_videos(first, second)
+    generator = seeded(seed)
+    distances = list[float]()
+    for done in range(resamples):
+        distances.append(_distance_of_videos(_redrawn(first, generator), _redrawn(second, generator)))
+        if advance is not None:
+            advance(done + 1, resamples)
+    values = torch.tensor(distances, dtype=torch.float64)
+    bounds = values.quantile(torch.tensor([(1 - level) / 2, (1 + level) / 2], dtype=torch.float64)) - values.mean()
+    low, high = (max(0.0, centre + bound) for bound in bounds.tolist())
+    return Interval(low=low, high=high, level=level, resamples=resamples)
+
+
+def _redrawn(videos: list[Tensor], generator: torch.Generator) -> list[Tensor]:
+    return [videos[k] for k in torch.randint(len(videos), (len(videos),), generator=generator).tolist()]
+
+
+def _distance_of_videos(ours: list[Tensor], theirs: list[Tensor]) -> float:
+    first, second = FeatureStatistics.of(torch.cat(ours)), FeatureStatistics.of(torch.cat(theirs))
+    check_widths(ours[0], theirs[0])
+    return _distance(first.mean, first.factor, second.mean, second.factor)
+
+
+def _distance(mean1: Tensor, factor1: Tensor, mean2: Tensor, factor2: Tensor) -> float:
+    overlap = torch.linalg.svdvals(factor1 @ factor2.T).sum()
+    spread = factor1.square().sum() + factor2.square().sum()
+    return max(0.0, ((mean1 - mean2).square().sum() + spread - 2 * overlap).item())
 
 
 def _root(covariance: Tensor) -> Tensor:

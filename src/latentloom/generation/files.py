@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,7 +72,9 @@ def write_video_files(
     files.receipt.unlink(missing_ok=True)
     kept, sheet = list[Tensor](), _SheetFrames()
     watched = (kept.append(piece.float().cpu()) or piece for piece in latents) if files.latents else latents
-    frames = stream_frames(stack.autoencoder, _decodable(stack, watched, decoded_at_once))
+    autoencoder = stack.autoencoder
+    parts = (part.to(stack.execution_device) for piece in watched for part in piece.split(decoded_at_once, 1))
+    frames = stream_frames(autoencoder, parts, partial(stack.bring, autoencoder))
     frames = frames if enlarge is None else enlarge(frames)
     write_video(map(sheet.seen, frames), files.video, fps, force=True)
     if files.latents is not None:
@@ -88,15 +91,6 @@ def write_video_files(
         settings={"fps": fps, **(settings or {})},
     )
     write_receipt(receipt, files.receipt)
-
-
-def _decodable(stack: Stack, latents: Iterable[Tensor], at_once: int) -> Iterator[Tensor]:
-    """At most ``at_once`` frames at a time, and the decoder where they are."""
-    autoencoder = stack.autoencoder
-    for piece in latents:
-        for part in piece.split(at_once, 1):
-            stack.bring(autoencoder)
-            yield part.to(stack.execution_device)
 
 
 def write_sheet(frames: UInt8[Tensor, "t h w 3"], path: Path, *, columns: int | None = None) -> None:

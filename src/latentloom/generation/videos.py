@@ -4,7 +4,6 @@ Killed at any moment, the same generation goes on from what its journal holds an
 """
 
 import json
-import math
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -24,7 +23,6 @@ from latentloom.generation.asked import Asked, checked_cascade
 from latentloom.generation.files import DECODED_AT_ONCE, VideoFiles, write_video_files
 from latentloom.generation.progress import Show, Windows, show_nothing
 from latentloom.models.latent_upsampler import LatentUpsampler
-from latentloom.models.nearby_attention import attend_nearby
 from latentloom.models.text import warn_about_losses
 from latentloom.models.untrusted import read_json
 from latentloom.precision import preferred_dtype
@@ -37,7 +35,7 @@ from latentloom.stages.cascade import CascadeRequest, CascadeStage, generate_lat
 from latentloom.stages.journal import Journal, Remember
 from latentloom.stages.request import UpsamplingRequest, seeded_generator
 from latentloom.stages.start_frame import SceneConditions, generate_start_frame
-from latentloom.stages.upsampling import completed, upsample_frames, upsampling_steps
+from latentloom.stages.upsampling import completed, num_portions, upsample_frames, upsampling_steps
 
 Enlarge = Callable[[Iterator[Tensor]], Iterator[Tensor]]
 
@@ -102,8 +100,7 @@ class Generation:
         upsampling = self.asked.upsampling
         if upsampling is None:
             return 0
-        overlap = upsampling.overlap if UPSAMPLER_LAYERS in self.stack.members else 0
-        return max(1, math.ceil((self.request.num_frames - overlap) / (upsampling.portion - overlap)))
+        return num_portions(self.request.num_frames, upsampling, together=UPSAMPLER_LAYERS in self.stack.members)
 
     @property
     def made_of(self) -> dict[str, Any]:
@@ -139,11 +136,13 @@ def open_stack(
     *,
     upsampler: str | StackFolder | None = None,
     loras: Iterable[tuple[Path, float]] = (),
+    memory: int | None = None,
 ) -> Stack:
     """The stack of a name or a folder, on ``device``, in the dtype that ``dtype`` names ("auto" asks the machine).
 
     ``upsampler`` is another one, or an upscaler, whose upsampler takes the place of its own; ``loras`` are files and
-    scales of adapters of its image model.
+    scales of adapters of its image model. Where all weights would take more than half of ``memory`` bytes on a GPU they
+    are loaded beside it.
 
     On a CPU freed memory stays with the process from now on: large frames take half the time (docs/log.md).
     """
@@ -151,6 +150,7 @@ def open_stack(
         keep_freed_memory()
     how = {"dtype": preferred_dtype(device, dtype), "device": device}
     stack = Stack.load(source, **how)
+    stack.offloads = memory is not None and stack.device.type != "cpu" and 2 * stack.num_bytes > memory
     for path, scale in loras:
         stack = with_lora(stack, path, scale)
     return stack if upsampler is None else stack.with_upsampler_of(Stack.load(upsampler, **how))
@@ -248,7 +248,7 @@ def _enlarging(
     upsampler, layers = stack.upsampler, stack.upsampler_layers
     networks = (upsampler,) if layers is None else (upsampler, layers)
     if isinstance(upsampler, LatentUpsampler):
-        attend_nearby(upsampler.vae, upsampling.decoder_reach)
+        upsampler.decoder_reach = upsampling.decoder_reach
 
     def enlarge(frames: Iterator[Tensor]) -> Iterator[Tensor]:
         begin = partial(stack.bring, *networks)

@@ -4,7 +4,7 @@ A stock diffusers ``AutoencoderKL``; this module adds the video shapes, chunks o
 decoder, and the folding of latent statistics into its weights.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -119,16 +119,22 @@ class VideoAutoencoder(nn.Module):
         return torch.cat(list(self.decode_stream(latents.split(chunk_size or latents.shape[1], 1))), 1)
 
     @torch.no_grad()
-    def decode_stream(self, chunks: Iterable[Float[Tensor, "b _ c h w"]]) -> Iterator[Float[Tensor, "b _ 3 H W"]]:
-        """One batch of clips that comes in chunks, to pixels as they can be made; memory does not grow with length."""
+    def decode_stream(
+        self, chunks: Iterable[Float[Tensor, "b _ c h w"]], before: Callable[[], None] = lambda: None
+    ) -> Iterator[Float[Tensor, "b _ 3 H W"]]:
+        """One batch of clips that comes in chunks, to pixels as they can be made; memory does not grow with length.
+
+        ``before`` is called each time the decoder is about to work.
+        """
         unscaled = (chunk.to(self.vae.dtype) / self.vae.config["scaling_factor"] for chunk in chunks)
         if self.decoder_layers is None:
             for chunk in unscaled:
+                before()
                 yield unfold_frames(decode_images(self.vae, fold_frames(chunk)), chunk.shape[1])
             return
         video = attach(self.vae, self.decoder_layers)
         try:
-            yield from video.decode_stream(unscaled)
+            yield from video.decode_stream(unscaled, before=before)
         finally:
             video.detach()
 

@@ -24,6 +24,7 @@ from latentloom.diffusion.sampler import Predict, denoise
 from latentloom.diffusion.schedule import NoiseSchedule, check_prediction_type
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
+from latentloom.models.nearby_attention import attending_nearby
 from latentloom.models.text import encode_text
 from latentloom.models.upsampling import Upsampling, UpsamplingDefaults
 from latentloom.shapes import fold_frames, to_pixels, unfold_frames
@@ -57,6 +58,7 @@ class LatentUpsampler(nn.Module):
         self.unet, self.vae, self.text_encoder = unet, vae, text_encoder
         self.tokenizer, self.scheduler, self.low_res_scheduler = tokenizer, scheduler, low_res_scheduler
         self.autoencoder = VideoAutoencoder(vae)
+        self.decoder_reach: int | None = None  # of ``attending_nearby``
         self.schedule = NoiseSchedule.from_scheduler(low_res_scheduler)
         if unet.config["in_channels"] != self.channels + 3 or unet.config["num_class_embeds"] is None:
             raise ValueError(
@@ -157,12 +159,23 @@ class LatentUpsampler(nn.Module):
         return denoise(predict, noise, self.scheduler, num_inference_steps)
 
     def state_of(self, large: Float[Tensor, "b t 3 H W"]) -> Float[Tensor, "b t c h w"]:
-        """Large frames as latents."""
-        return self.autoencoder.encode(large, chunk_size=1)
+        """Large frames as latents, in the autoencoder's own dtype: they are what training aims at."""
+        with torch.autocast(self.device.type, enabled=False):
+            return self.autoencoder.encode(large, chunk_size=1)
 
     def pixels_of(self, state: Float[Tensor, "b t c h w"]) -> Float[Tensor, "b t 3 H W"]:
-        """Latents as large frames, decoded one by one: memory is that of a frame."""
-        return self.autoencoder.decode(state, 1)
+        """Latents as large frames, decoded one by one: memory is that of a frame.
+
+        In float32 where float16 would overflow, as the stock pipeline does.
+        """
+        overflows = self.vae.dtype == torch.float16 and self.vae.config["force_upcast"]
+        if overflows:
+            nn.Module.to(self.vae, torch.float32)
+        with attending_nearby(self.vae, self.decoder_reach):
+            pixels = self.autoencoder.decode(state, 1)
+        if overflows:
+            nn.Module.to(self.vae, torch.float16)
+        return pixels
 
     @property
     def kept_bytes(self) -> int:

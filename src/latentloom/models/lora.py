@@ -5,6 +5,9 @@ networks are stock again, their weights moved, so that everything that takes an 
 needed by whoever calls these, not to import them.
 """
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -45,7 +48,7 @@ def save_adapters(model: ImageLDM, folder: Path) -> None:
     from peft import get_peft_model_state_dict
 
     networks = cast(tuple[Any, ...], (model.unet, model.text_encoder))
-    unet, text = (cast(Any, get_peft_model_state_dict(network)) for network in networks)
+    unet, text = (cast(Any, get_peft_model_state_dict(network, save_embedding_layers=False)) for network in networks)
     StableDiffusionPipeline.save_lora_weights(
         folder, weight_name=FILE, unet_lora_layers=unet, text_encoder_lora_layers=text
     )
@@ -70,13 +73,28 @@ def fuse_file(model: ImageLDM, path: Path, scale: float = 1.0) -> None:
         raise ValueError(f"{printable(path)} is no .safetensors file; a LoRA is one")
     pipeline = _stock(model)
     try:
-        pipeline.load_lora_weights(str(path.parent), weight_name=path.name, local_files_only=True)
+        with _quiet("diffusers", "peft", "transformers"):  # they list every tensor that does not fit
+            pipeline.load_lora_weights(str(path.parent), weight_name=path.name, local_files_only=True)
     except Exception as error:  # diffusers and peft raise anything on a file that does not fit
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{printable(path)} is no LoRA for this model: {printable(reason)[:200]}") from error
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{printable(path)} is no LoRA for this model: {printable(reason)[:300]}") from error
     if not any("lora" in name for network in (model.unet, model.text_encoder) for name, _ in network.named_modules()):
         raise ValueError(f"{printable(path)} holds no LoRA for this model's UNet or text encoder")
     fuse_adapters(model, scale)
+
+
+@contextmanager
+def _quiet(*names: str) -> Iterator[None]:
+    """Loggers of these libraries say nothing within the block."""
+    loggers = [logging.getLogger(name) for name in names]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _stock(model: ImageLDM) -> Any:

@@ -2,15 +2,17 @@
 
 The middle of an autoencoder attends from every position to every other one, which grows with the square of the frame:
 two thirds of the operations at 1280x2048 (f = 4, 163,840 positions). The weights were trained on frames of a few
-thousand positions. ``attend_nearby`` cuts queries into tiles that see what lies within ``reach`` of them; with a reach
-of the whole frame the result is the stock one. What it changes is measured in benchmarks/results.
+thousand positions. ``attending_nearby`` cuts queries into tiles that see what lies within ``reach`` of them; with a
+reach of the whole frame the result is the stock one. What it changes is measured in docs/log.md.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention_processor import Attention, AttnProcessor2_0
+from diffusers.models.attention_processor import Attention
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -65,12 +67,20 @@ class NearbyAttention:
         return result
 
 
-def attend_nearby(vae: AutoencoderKL, reach: int | None) -> None:
-    """Let the decoder's middle see ``reach`` latent positions around a tile; None is all of them, as it is built.
+@contextmanager
+def attending_nearby(vae: AutoencoderKL, reach: int | None) -> Iterator[None]:
+    """Within the block the decoder's middle sees ``reach`` latent positions around a tile; None leaves it as it is.
 
     Raises:
         ValueError: ``reach`` is below 1.
     """
-    chosen = AttnProcessor2_0() if reach is None else NearbyAttention(reach)
-    processors = {name: chosen if name.startswith("decoder.") else x for name, x in vae.attn_processors.items()}
-    cast(Any, vae).set_attn_processor(processors)  # diffusers lists its own processors, one by one
+    if reach is None:
+        yield
+        return
+    before, nearby = vae.attn_processors, NearbyAttention(reach)
+    setter = cast(Any, vae).set_attn_processor  # diffusers lists its own processors, one by one
+    setter({name: nearby if name.startswith("decoder.") else x for name, x in before.items()})
+    try:
+        yield
+    finally:
+        setter(dict(before))

@@ -141,10 +141,10 @@ def learn_words(tokenizer: PreTrainedTokenizerBase, text_encoder: CLIPTextModel,
 @torch.no_grad()
 def make_room(text_encoder: CLIPTextModel, vocabulary_size: int) -> None:
     """Embeddings for a vocabulary that has grown, in place; each new one is the mean of all words before."""
-    before = cast(nn.Embedding, text_encoder.get_input_embeddings()).weight
-    mean = before[len(SPECIAL_TOKENS) :].mean(0)
+    words = cast(nn.Embedding, text_encoder.get_input_embeddings()).weight
+    mean, known = words[len(SPECIAL_TOKENS) :].mean(0), len(words)  # transformers resizes ``words`` itself
     rows = text_encoder.resize_token_embeddings(vocabulary_size, mean_resizing=False).weight
-    rows[len(before) :] = mean
+    rows[known:] = mean
 
 
 def _known_part(tokenizer: PreTrainedTokenizerBase, prompt: str) -> str:

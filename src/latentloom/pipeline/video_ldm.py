@@ -160,8 +160,10 @@ class VideoLDMPipeline(DiffusionPipeline, StableDiffusionMixin, StableDiffusionL
         """Write a stack folder that ``from_pretrained``, ``Stack.load`` and ``StableDiffusionPipeline`` load.
 
         Raises:
-            ValueError: the folder exists and is not empty, or weights are not finite.
+            ValueError: the folder exists and is not empty, weights are not finite, or LoRA layers are on the networks.
         """
+        if any(getattr(network, "peft_config", None) for network in (self.unet, self.text_encoder)):
+            raise ValueError("LoRA layers are on the networks: call unload_lora_weights(), or fuse_lora() before it")
         members = {name: x for name, x in self.components.items() if name != "temporal" and x is not None}
         own = self.temporal is self._source.keyframe_layers
         layers = {self._source.keyframe_set if own else "keyframes": self.temporal}

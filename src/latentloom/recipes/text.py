@@ -124,7 +124,7 @@ def decoder() -> DecoderTraining:
     return DecoderTraining(loop=_loop(5000, 2), optimizer=_adamw(1e-4), adversarial_start=2000)
 
 
-def upsampler(*, temporal: bool = True) -> UpsamplerTraining:
+def upsampler() -> UpsamplerTraining:
     """Temporal layers of the x4 upscaler, whose image network is trained already, on patches of 8 frames at 8 fps."""
     return UpsamplerTraining(
         loop=_loop(5000, 2), patch=(256, 256), num_frames=UPSAMPLED_AT_ONCE, fps=8.0, optimizer=_adamw(1e-4)

@@ -1,6 +1,6 @@
 """The last stage: latents to frames, a few at a time: memory does not grow with the clip (paper, Sec. 3.1.1)."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from jaxtyping import Float, UInt8
 from torch import Tensor
@@ -23,8 +23,13 @@ def decode_frames(
 
 
 def stream_frames(
-    autoencoder: VideoAutoencoder, pieces: Iterable[Float[Tensor, "1 _ c h w"]]
+    autoencoder: VideoAutoencoder,
+    pieces: Iterable[Float[Tensor, "1 _ c h w"]],
+    before: Callable[[], None] = lambda: None,
 ) -> Iterator[UInt8[Tensor, "h w 3"]]:
-    """The frames of a clip whose latents come in pieces, uint8 on the CPU, each as soon as it can be made."""
-    for frames in autoencoder.decode_stream(pieces):
+    """The frames of a clip whose latents come in pieces, uint8 on the CPU, each as soon as it can be made.
+
+    ``before`` is called each time the decoder is about to work.
+    """
+    for frames in autoencoder.decode_stream(pieces, before):
         yield from to_pixels(frames[0]).cpu()

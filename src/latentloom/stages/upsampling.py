@@ -14,7 +14,7 @@ from jaxtyping import Shaped, UInt8
 from torch import Tensor
 
 from latentloom.align import Aligned, TemporalLayers, attach
-from latentloom.diffusion.augmentation import augmented
+from latentloom.diffusion.augmentation import noised
 from latentloom.diffusion.known_frames import KnownFrames
 from latentloom.diffusion.sampler import clip_noise, num_evaluations
 from latentloom.models.upsampling import Upsampler, Upsampling
@@ -47,30 +47,40 @@ def upsample_frames(
         begin: called before each portion: the networks are about to work.
 
     Raises:
-        ValueError: frames of a size the network cannot take.
+        ValueError: frames of a size the network cannot take, or a result that is not finite.
     """
     request = completed(request, upsampler)
     video = None if layers is None else attach(upsampler.unet, layers)
     overlap = request.overlap if layers is not None else 0  # frames that do not meet need no frame in common
     before: Tensor | None = None
     predict: Upsampling | None = None
+    first = 0  # frame of the video that a portion begins with
     try:
         for index, part in enumerate(_portions(frames, request.portion, overlap)):
             _check_size(part, upsampler)
             begin()
             predict = predict or _predicting(upsampler, video, request)
-            generator = generator_of(seed, Stream.UPSAMPLING, index)
-            make = partial(_upsampled, upsampler, predict, part, before, request, generator)
+            noises = _noises(upsampler, seed, first, part)
+            make = partial(_upsampled, upsampler, predict, part, before, request, *noises)
             made = remember("upsampling", index, make)
             yield from upsampler.shown(made if before is None else made[overlap:])
             before = made[len(made) - overlap :] if overlap else None
+            first += len(part) - overlap
     finally:
         if video is not None:
             video.detach()
 
 
 def completed(request: UpsamplingRequest, upsampler: Upsampler) -> UpsamplingRequest:
-    """The request with the upsampler's own values where it says none."""
+    """The request with the upsampler's own values where it says none.
+
+    Raises:
+        ValueError: it asks for guidance or a decoder's reach of an upsampler that has neither text nor decoder.
+    """
+    if upsampler.receptive_radius is not None and (request.guidance_scale or 1.0) != 1.0:
+        raise ValueError("this upsampler works on pixels and reads no text; leave --upsample-guidance out")
+    if upsampler.receptive_radius is not None and request.decoder_reach is not None:
+        raise ValueError("this upsampler works on pixels and has no decoder; leave --decoder-reach out")
     own = {name: value for name, value in vars(upsampler.defaults).items() if getattr(request, name) is None}
     return replace(request, **own)
 
@@ -94,6 +104,27 @@ def _predicting(upsampler: Upsampler, video: Aligned | None, request: Upsampling
     return tiled(predict, request.tile, upsampler.receptive_radius, upsampler.size_multiple)
 
 
+def num_portions(num_frames: int, request: UpsamplingRequest, *, together: bool) -> int:
+    """How often the upsampler runs for a video; ``together`` where temporal layers let portions share frames."""
+    overlap = request.overlap if together else 0
+    return 1 + max(0, -(-(num_frames - request.portion) // (request.portion - overlap)))
+
+
+def _noises(upsampler: Upsampler, seed: int, first: int, frames: Tensor) -> tuple[Tensor, Tensor]:
+    """Of the small frames, ``1 t 3 h w``, and of the state, ``1 t c h w``: a function of seed and frame alone.
+
+    So a portion of another length gives a frame the same noise.
+    """
+    shapes = [(1, 1, channels, *frames.shape[1:3]) for channels in (3, upsampler.channels)]
+    drawn = list[tuple[Tensor, Tensor]]()
+    for frame in range(first, first + len(frames)):
+        generator = generator_of(seed, Stream.UPSAMPLING, frame)
+        small, state = (clip_noise(shape, generator, upsampler.device, upsampler.dtype) for shape in shapes)
+        drawn.append((small, state))
+    small, state = (torch.cat(frames, 1) for frames in zip(*drawn, strict=True))
+    return small, state
+
+
 @torch.no_grad()
 def _upsampled(
     upsampler: Upsampler,
@@ -101,16 +132,14 @@ def _upsampled(
     frames: UInt8[Tensor, "t h w 3"],
     before: Shaped[Tensor, "o ..."] | None,
     request: UpsamplingRequest,
-    generator: torch.Generator,
+    small_noise: Shaped[Tensor, "1 t 3 h w"],
+    noise: Shaped[Tensor, "1 t c h w"],
 ) -> Shaped[Tensor, "t ..."]:
     """One portion, as ``Upsampler.kept``; ``before`` is what is kept of its first frames."""
     assert request.noise_level is not None and request.num_inference_steps is not None
-    device, dtype = upsampler.device, upsampler.dtype
-    small = from_pixels(frames)[None].to(device, dtype)
-    levels = torch.tensor([request.noise_level], device=device)
-    small = augmented(small, levels, upsampler.schedule, generator)
-    shape = (1, len(frames), upsampler.channels, *small.shape[3:])
-    noise = clip_noise(shape, generator, device, dtype)
+    small = from_pixels(frames)[None].to(noise)
+    levels = torch.tensor([request.noise_level], device=noise.device)
+    small = noised(small, small_noise, levels, upsampler.schedule)
 
     def shown(state: Tensor, timestep: Tensor, /) -> Tensor:
         return predict(state, timestep, small, levels)
@@ -118,7 +147,10 @@ def _upsampled(
     if before is not None:
         known = KnownFrames.at(range(len(before)), upsampler.known(before), len(frames))
         shown = known.keeping(shown, noise, upsampler.scheduler)
-    kept = upsampler.kept(upsampler.sample(shown, noise, request.num_inference_steps))
+    made = upsampler.sample(shown, noise, request.num_inference_steps)
+    if not bool(torch.isfinite(made).all()):
+        raise ValueError(f"upsampled frames are not finite in {noise.dtype}: damaged weights, or try float32")
+    kept = upsampler.kept(made)
     return kept if before is None else torch.cat([before, kept[len(before) :]])
 
 
@@ -170,14 +202,15 @@ def mixed_tiles(predict: Upsampling, tile: tuple[int, int], multiple: int) -> Up
 
     def by_tiles(state: Tensor, timestep: Tensor, small: Tensor, levels: Tensor) -> Tensor:
         height, width = state.shape[3:]
-        total, weight = torch.zeros_like(state), torch.zeros_like(state[:1, :1, :1])
+        total = torch.zeros(state.shape, device=state.device)  # float32: narrower shares would end in 0 at an edge
+        weight = torch.zeros_like(total[:1, :1, :1])
         for top, bottom in _overlapping(height, rows, multiple):
             for left, right in _overlapping(width, columns, multiple):
                 seen = (..., slice(top, bottom), slice(left, right))
-                share = _share(bottom - top, state)[:, None] * _share(right - left, state)
+                share = _share(bottom - top, total)[:, None] * _share(right - left, total)
                 total[seen] += share * predict(state[seen], timestep, small[seen], levels)
                 weight[seen] += share
-        return total / weight
+        return (total / weight).to(state.dtype)
 
     return by_tiles
 
@@ -194,7 +227,7 @@ def _overlapping(whole: int, side: int, multiple: int) -> list[tuple[int, int]]:
 def _share(length: int, like: Tensor) -> Tensor:
     """How much each position of a tile counts: a triangle, above 0 everywhere."""
     places = torch.arange(length, device=like.device, dtype=like.dtype) + 0.5
-    return torch.minimum(places, length - places)
+    return torch.minimum(places, length - places) / length
 
 
 def _portions(frames: Iterable[Tensor], size: int, overlap: int) -> Iterator[Tensor]:

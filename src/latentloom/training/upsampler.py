@@ -1,8 +1,9 @@
-"""Training of the pixel upsampler: first on patches of single frames, then its temporal layers on patches of clips.
+"""Training of an upsampler: the pixel upsampler on patches of single frames, then temporal layers on patches of clips.
 
 Paper, Sec. 3.4: the small frame is noise-augmented, its level told; the spatial network is trained as an image model
-and stays fixed while the temporal layers learn to keep texture in place. Patches suffice, because the network has no
-attention and no norm over the picture; it is used on whole frames.
+and stays fixed while the temporal layers learn to keep texture in place. Patches suffice for the pixel upsampler, which
+has no attention and no norm over the picture; Stable Diffusion's, of which only temporal layers are trained, has both,
+and was trained on patches too. They are used on whole frames.
 """
 
 from collections.abc import Callable, Mapping
