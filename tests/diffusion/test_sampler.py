@@ -159,3 +159,9 @@ def test_the_last_part_of_a_walk_begins_from_what_is_given():
     seen.clear()
     denoise(predict, noise, scheduler, 10, start=start, strength=1.0)
     assert torch.equal(seen[0][1], noise), "the whole walk begins from noise"
+
+
+def test_a_callback_that_gives_latents_of_another_shape_is_refused():
+    scheduler = noise_scheduler()
+    with pytest.raises(ValueError, match=r"callback gave \(2,\), the latents are \(1, 3\)"):
+        denoise(lambda z, t: z, torch.randn(1, 3), scheduler, 2, callback=lambda *_: torch.zeros(2))

@@ -49,6 +49,9 @@ def denoise(
             (``strength`` of diffusers' image-to-image pipelines).
         eta: share of DDIM's fresh noise in [0, 1]; given only to schedulers that take it.
         generator: the source of fresh noise for stochastic schedulers, one for all clips or a list of one per clip.
+
+    Raises:
+        ValueError: ``callback`` gives latents of another shape.
     """
     scheduler, timesteps = _walk(scheduler, num_inference_steps, strength, noise.device)
     step_options = _accepted(scheduler.step, {"eta": eta, "generator": generator})
@@ -60,6 +63,8 @@ def denoise(
         latents = scheduler.step(prediction, timestep, latents, **step_options, return_dict=False)[0]
         if callback is not None:
             replaced = callback(index, timestep, latents)
+            if replaced is not None and replaced.shape != latents.shape:
+                raise ValueError(f"the callback gave {tuple(replaced.shape)}, the latents are {tuple(latents.shape)}")
             latents = latents if replaced is None else replaced
     return latents
 
