@@ -335,7 +335,7 @@ def _upsampling(generation: Generation) -> _Work:
         calls=generation.portions * len(generation.outputs) * upsampling_steps(upsampler, request) * tiles,
         frames=frames,
         call=call,
-        networks=_enlarging_networks(stack),
+        networks=stack.upsampling_networks,
         held=LOOP_COPIES * held * upsampler.dtype.itemsize,
         disk=generation.portions * frames * clip.height * clip.width * upsampler.kept_bytes,
     )
@@ -355,12 +355,7 @@ def _enlarged(generation: Generation) -> _Work | None:
         upsampler.pixels_of(latents.to(upsampler.dtype))
 
     frames = generation.request.num_frames * len(generation.outputs)
-    return _Work(stage="enlarged frames", calls=frames, frames=1, call=call, networks=_enlarging_networks(stack))
-
-
-def _enlarging_networks(stack: Stack) -> tuple[nn.Module, ...]:
-    layers = stack.upsampler_layers
-    return (stack.upsampler,) if layers is None else (stack.upsampler, layers)
+    return _Work(stage="enlarged frames", calls=frames, frames=1, call=call, networks=stack.upsampling_networks)
 
 
 def _writing(generation: Generation) -> StagePlan:

@@ -231,6 +231,11 @@ class Stack:
         return self._member(UPSAMPLER_LAYERS) if UPSAMPLER_LAYERS in self.members else None
 
     @property
+    def upsampling_networks(self) -> tuple[nn.Module, ...]:
+        """The upsampler, and its temporal layers where it has any."""
+        return (self.upsampler,) if self.upsampler_layers is None else (self.upsampler, self.upsampler_layers)
+
+    @property
     def scene(self) -> tuple[SceneEncoder, TemporalLayers] | None:
         """The encoder of scenes and the layers that attend to them, None where the stack has none."""
         if SCENE_ENCODER not in self.members:

@@ -150,10 +150,12 @@ def open_stack(
         keep_freed_memory()
     how = {"dtype": preferred_dtype(device, dtype), "device": device}
     stack = Stack.load(source, **how)
+    if upsampler is not None:
+        stack = stack.with_upsampler_of(Stack.load(upsampler, **how))
     stack.offloads = memory is not None and stack.device.type != "cpu" and 2 * stack.num_bytes > memory
     for path, scale in loras:
         stack = with_lora(stack, path, scale)
-    return stack if upsampler is None else stack.with_upsampler_of(Stack.load(upsampler, **how))
+    return stack
 
 
 def make_videos(generation: Generation, *, show: Show = show_nothing, force: bool = False) -> Iterator[Finished]:
@@ -246,12 +248,11 @@ def _enlarging(
     if upsampling is None:
         return None
     upsampler, layers = stack.upsampler, stack.upsampler_layers
-    networks = (upsampler,) if layers is None else (upsampler, layers)
     if isinstance(upsampler, LatentUpsampler):
         upsampler.decoder_reach = upsampling.decoder_reach
 
     def enlarge(frames: Iterator[Tensor]) -> Iterator[Tensor]:
-        begin = partial(stack.bring, *networks)
+        begin = partial(stack.bring, *stack.upsampling_networks)
         own = {"request": upsampling, "seed": seed_of(seed, Stream.FUTURE, future), "remember": remember}
         return upsample_frames(upsampler, layers, frames, begin=begin, **own)
 

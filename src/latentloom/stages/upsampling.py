@@ -60,8 +60,7 @@ def upsample_frames(
             _check_size(part, upsampler)
             begin()
             predict = predict or _predicting(upsampler, video, request)
-            noises = _noises(upsampler, seed, first, part)
-            make = partial(_upsampled, upsampler, predict, part, before, request, *noises)
+            make = partial(_upsampled, upsampler, predict, part, before, request, seed, first)
             made = remember("upsampling", index, make)
             yield from upsampler.shown(made if before is None else made[overlap:])
             before = made[len(made) - overlap :] if overlap else None
@@ -132,11 +131,12 @@ def _upsampled(
     frames: UInt8[Tensor, "t h w 3"],
     before: Shaped[Tensor, "o ..."] | None,
     request: UpsamplingRequest,
-    small_noise: Shaped[Tensor, "1 t 3 h w"],
-    noise: Shaped[Tensor, "1 t c h w"],
+    seed: int,
+    first: int,
 ) -> Shaped[Tensor, "t ..."]:
-    """One portion, as ``Upsampler.kept``; ``before`` is what is kept of its first frames."""
+    """The portion that begins with frame ``first``, as ``Upsampler.kept``; ``before`` is what is kept of its start."""
     assert request.noise_level is not None and request.num_inference_steps is not None
+    small_noise, noise = _noises(upsampler, seed, first, frames)
     small = from_pixels(frames)[None].to(noise)
     levels = torch.tensor([request.noise_level], device=noise.device)
     small = noised(small, small_noise, levels, upsampler.schedule)
