@@ -1,8 +1,10 @@
+import itertools
+
 import pytest
 import torch
 
 from latentloom.data.world import random_scene, render
-from latentloom.evaluation.consistency import estimated_flow, flicker, warp_error
+from latentloom.evaluation.consistency import estimated_flow, flicker, flicker_power, warp_error
 from latentloom.evaluation.drift import drift
 
 
@@ -32,6 +34,45 @@ def test_flicker_of_different_clips_or_single_frames_is_refused():
         flicker(frames, frames[:1])
     with pytest.raises(ValueError, match="at least 2 frames"):
         flicker(frames[:1], frames[:1])
+
+
+@pytest.mark.parametrize("amplitude", [1, 5, 20])
+def test_what_alternates_counts_its_amplitude_squared_and_noise_three_eighths_of_its_variance(amplitude):
+    picture = torch.full((40, 64, 64, 3), 120, dtype=torch.uint8)
+    whole, chequered = picture.clone(), picture.clone()
+    whole[::2] += 2 * amplitude
+    chequered[::2, :32] += 2 * amplitude
+    chequered[1::2, 32:] += 2 * amplitude
+    pulsing, local = flicker_power(whole), flicker_power(chequered)
+    assert pulsing.brightness == pytest.approx(amplitude**2) and pulsing.pixels == pytest.approx(amplitude**2)
+    assert local.brightness == pytest.approx(0, abs=1e-9) and local.pixels == pytest.approx(amplitude**2)
+    grey = torch.randn((40, 64, 64, 1), generator=torch.Generator().manual_seed(0)) * 2 * amplitude
+    noise = flicker_power((picture + grey).round().to(torch.uint8))
+    rounding = 1 / 12
+    assert noise.pixels == pytest.approx(0.375 * (4 * amplitude**2 + rounding), rel=0.03)
+
+
+def test_half_of_the_highest_frequency_counts_a_quarter_and_what_stands_or_fades_nothing():
+    times = torch.arange(60).view(-1, 1, 1, 1)
+    slow = (120 + 40 * torch.cos(torch.pi / 2 * times)).round().to(torch.uint8).expand(-1, 8, 8, 3)
+    power = flicker_power(slow)
+    assert power.brightness == pytest.approx(40**2 / 2 * 0.25, rel=0.02)
+    fading = (3 * times).to(torch.uint8).expand(-1, 8, 8, 3)
+    for frames in (fading, fading[:1].expand(60, -1, -1, -1)):
+        assert flicker_power(frames).pixels == pytest.approx(0, abs=1e-12)
+
+
+def test_more_of_a_planted_flicker_has_more_power_and_motion_hardly_moves_the_brightness():
+    frames = clip(12).frames.clamp(40, 200)
+    pulse = torch.randn(12, generator=torch.Generator().manual_seed(1)).view(-1, 1, 1, 1)
+    powers = [flicker_power((frames + a * pulse).clamp(0, 255).to(torch.uint8)) for a in (0, 2, 4, 8)]
+    assert all(less.brightness < more.brightness for less, more in itertools.pairwise(powers))
+    assert all(less.pixels < more.pixels for less, more in itertools.pairwise(powers))
+    assert powers[0].brightness < powers[0].pixels / 20, "motion alone"
+    assert powers[1].brightness > 5 * powers[0].brightness, "two levels of 255"
+    assert flicker_power(frames.unflatten(0, (2, 6)).transpose(0, 1).flatten(0, 1)).pixels > 1.5 * powers[0].pixels
+    with pytest.raises(ValueError, match="at least 3 frames"):
+        flicker_power(frames[:2])
 
 
 def test_the_true_flow_explains_motion_and_a_wrong_one_does_not():
