@@ -142,7 +142,8 @@ class TemporalTransformer(nn.Module):
         pixels = z.unflatten(0, (-1, clip.num_frames)).transpose(1, 2)  # b n t c, a view
         positions = self._positions(pixels)
         text = self._keys_values(clip)
-        share = self.mixing.temporal_share(clip).to(z.dtype)  # under autocast weights and features differ in dtype
+        # under autocast weights and features differ in dtype
+        share = self.mixing.temporal_share(clip).to(z.dtype)[:, None]
         size = self._chunk_size(pixels)
         chunks = [
             torch.lerp(chunk, self._align(chunk, place, text, clip.distance).to(z.dtype), share).transpose(1, 2)

@@ -26,12 +26,14 @@ class TemporalResBlockSpec:
 
     Attributes:
         dropout: in [0, 1), before the second convolution.
+        expansion: hidden channels over channels, >= 1; the paper's block has as many (1).
         statistics: the norms run over t, h, w of a ``"clip"`` (paper); over h, w of each ``"frame"``, which lets frames
             depend on a few neighbours only: clips can then pass in chunks, and any length looks like any other; or over
             the channels of each ``"position"`` alone, which lets pictures be cut into tiles too.
     """
 
     dropout: float = 0.0
+    expansion: int = 1
     statistics: Literal["clip", "frame", "position"] = "clip"
 
     def build(
@@ -55,9 +57,9 @@ class TimeConvSpec:
         return TimeConv(channels)
 
 
-def time_conv(channels: int, *, zero: bool = False) -> nn.Conv2d:
-    """A (3, 1, 1) convolution over ``b c t n``; with ``zero`` it starts as 0."""
-    conv = nn.Conv2d(channels, channels, (3, 1), padding=(1, 0))
+def time_conv(channels: int, out_channels: int | None = None, *, zero: bool = False) -> nn.Conv2d:
+    """A (3, 1, 1) convolution over ``b c t n``, to as many channels by default; with ``zero`` it starts as 0."""
+    conv = nn.Conv2d(channels, out_channels or channels, (3, 1), padding=(1, 0))
     return _zeroed(conv) if zero else conv
 
 
@@ -90,14 +92,15 @@ class TemporalResBlock(nn.Module):
         self.statistics = spec.statistics
         self.halo = None if spec.statistics == "clip" else 2
         norm = PositionGroupNorm if spec.statistics == "position" else nn.GroupNorm
+        hidden = spec.expansion * channels
         self.norm1 = norm(num_groups, channels)
-        self.conv1 = time_conv(channels)
-        self.time = None if time_width is None else nn.Linear(time_width, channels)
+        self.conv1 = time_conv(channels, hidden)
+        self.time = None if time_width is None else nn.Linear(time_width, hidden)
         self.level = None if context is None else context[1]
-        self.context = None if context is None else context_projection(context[0], channels)
-        self.norm2 = norm(num_groups, channels)
+        self.context = None if context is None else context_projection(context[0], hidden)
+        self.norm2 = norm(num_groups, hidden)
         self.dropout = nn.Dropout(spec.dropout)
-        self.conv2 = time_conv(channels, zero=True)
+        self.conv2 = time_conv(hidden, channels, zero=True)
         self.mixing = Mixing()
 
     def forward(
@@ -125,8 +128,11 @@ class TemporalResBlock(nn.Module):
         share = self.mixing.temporal_share(clip)
         # alpha z + (1 - alpha)(z + conv(x)) = z + (1 - alpha) conv(x): scaling the last conv makes the mix free.
         # Read past the module, whose hooks would bring weights stored in float8 to the dtype of the features.
-        weight, bias = self.conv2.weight.to(x.dtype), _scaled(self.conv2.bias, share, x.dtype)
-        change = F.conv2d(x, weight * share, bias, padding=(1, 0))
+        folded = share if len(share) == 1 else torch.ones_like(share[:1])  # shares of single frames are no weight's
+        weight, bias = self.conv2.weight.to(x.dtype) * folded, _scaled(self.conv2.bias, folded, x.dtype)
+        change = F.conv2d(x, weight, bias, padding=(1, 0))
+        if len(share) > 1:
+            change = change * share.to(x.dtype)[:, None]
         return (frames + change.transpose(1, 2)).reshape(z.shape)
 
     def _normed(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:

@@ -29,8 +29,11 @@ class Mixing(nn.Module):
         """The learned share of the spatial features, in (0, 1)."""
         return self.logit.sigmoid()
 
-    def temporal_share(self, clip: Clip) -> Float[Tensor, "1"]:
-        """``strength * (1 - alpha)``: how much of the temporal layer's change reaches the output, in [0, 1]."""
+    def temporal_share(self, clip: Clip) -> Float[Tensor, " n"]:
+        """``strength * (1 - alpha)``: how much of the temporal layer's change reaches the output, in [0, 1].
+
+        One number; a mix that has an alpha for each frame (runs/experiments) gives one per frame of the clip.
+        """
         alpha = self.alpha if clip.alpha is None else torch.full_like(self.logit, clip.alpha)
         return clip.strength * (1 - alpha)
 
