@@ -1,0 +1,257 @@
+"""Experiment a: what of the design matters (paper, Sec. 4.1 and its table of ablations), at equal parameters.
+
+    python -m runs.experiments.ablations work/lab work/clips            # three seeds; about an hour of one core, no GPU
+    python -m runs.experiments.ablations work/tiny work/clips --size tiny --seeds 1 --dry-page
+
+Expected: a folder a trial, docs/results/ablations.{json,png} and the tables of docs/results/ablations.md. The footage,
+``work/clips``, is that of runs/drive_small (``prepare`` of its train.py). Killed, the same command goes on. ``--size
+larger`` is the twin for a GPU.
+
+Layers of each kind, on one image model a seed, under the same draws; the design of the paper (convolution and
+attention, alpha learned) is the baseline. Two groups are equal: one convolution or attention a site (6 c^2 parameters
+of c channels), and two (12 c^2). Beside them: alpha fixed or one for each frame, everything trained from nothing for as
+many frames as image model and layers saw together, and the same networks on pixels (patches of 8x8 in the place of
+latents). Context guidance has a file of its own (``context_guidance``).
+"""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from runs.experiments import judging
+from runs.experiments.lab import SIZES, Lab, load_into, new_layers, state_of, trained_image, trained_layers
+from runs.experiments.trials import Figures, Trial, Trials
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from latentloom.align import TemporalLayers, attach
+from latentloom.conditions import Conditions
+from latentloom.data.latents import LatentCache
+from latentloom.data.sheets import contact_sheet
+from latentloom.files import save_tensors
+from latentloom.layers.attention import TemporalTransformerSpec
+from latentloom.layers.base import Clip
+from latentloom.layers.conv3d import TemporalResBlockSpec
+from latentloom.layers.layer_set import FPS, LayerSet
+from latentloom.layers.mixing import Mixing
+from latentloom.models.image_ldm import ImageLDM
+from latentloom.models.text import encode_text
+from latentloom.operations import operations_of
+from latentloom.shapes import from_pixels, to_pixels
+from latentloom.training.image import new_image_model
+from latentloom.training.loop import Player
+from latentloom.training.optimizer import build_optimizers
+from latentloom.training.temporal import TemporalTask
+
+PATCH = 8
+BASELINE = "convolution + attention"
+ALONE_TOO = (BASELINE, "pixels", "end to end")
+"""Whose image models are judged alone, too: the others share that of the baseline."""
+ATTENTION = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=0, position=1, text=False)
+CONVOLUTION = TemporalResBlockSpec()
+
+
+BOTH = LayerSet(res_block=CONVOLUTION, transformer=ATTENTION, numbers=(FPS,))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """What is trained: which layers, how they mix, what else learns, and on what."""
+
+    layers: LayerSet = BOTH
+    alpha: str = "learned"
+    end_to_end: bool = False
+    pixels: bool = False
+
+
+VARIANTS = {
+    "convolution": Variant(layers=replace(BOTH, transformer=None)),
+    "attention": Variant(layers=LayerSet(transformer=ATTENTION)),
+    "wide convolution": Variant(layers=replace(BOTH, transformer=None, res_block=replace(CONVOLUTION, expansion=2))),
+    BASELINE: Variant(),
+    "transformer": Variant(layers=LayerSet(transformer=replace(ATTENTION, feed_forward_out=2))),
+    "alpha fixed at 0.5": Variant(alpha="fixed"),
+    "alpha for each frame": Variant(alpha="frame"),
+    "end to end": Variant(end_to_end=True),
+    "pixels": Variant(pixels=True),
+}
+
+
+class FrameMixing(Mixing):
+    """One alpha for each frame index: for clips as long as those of training, or shorter."""
+
+    def __init__(self, num_frames: int) -> None:
+        super().__init__()
+        self.logit = nn.Parameter(torch.zeros(num_frames))
+
+    @property
+    def alpha(self) -> Tensor:
+        """The mean of them, ``1``."""
+        return self.logit.sigmoid().mean()[None]
+
+    def temporal_share(self, clip: Clip) -> Tensor:
+        """``strength * (1 - alpha)`` of each frame."""
+        if clip.alpha is not None:
+            return super().temporal_share(clip)
+        return clip.strength * (1 - self.logit[: clip.num_frames].sigmoid())
+
+
+class FixedAlpha(TemporalTask):
+    """Alphas stay at 0.5."""
+
+    def __init__(self, layers: TemporalLayers, *rest: Any) -> None:
+        super().__init__(layers, *rest)
+        for logit in layers.mixing_parameters():
+            logit.requires_grad_(False)
+
+
+class EndToEnd(TemporalTask):
+    """Image network, text encoder and layers learn together, from nothing."""
+
+    def __init__(self, layers: TemporalLayers, model: ImageLDM, config: Any, *rest: Any) -> None:
+        super().__init__(layers, model, config, *rest)
+        everything = nn.ModuleDict({"layers": layers, "unet": model.unet, "text_encoder": model.text_encoder})
+        everything.requires_grad_(True)
+        self.objective.text = lambda captions: encode_text(model.tokenizer, model.text_encoder, captions)
+        alphas = layers.mixing_parameters()
+        optimizers = build_optimizers(everything, config.optimizer, fast=alphas, fast_factor=config.alpha_rate)
+        self.players = [Player(name="all", objective=self.objective, trained=everything, optimizers=optimizers)]
+
+
+class Pixels:
+    """Frames as patches of 8x8 pixels in channels: what takes the place of latents."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.cache = LatentCache(lab.dataset, "pixels")
+        self.cache.fill(lambda frames: 2 * F.pixel_unshuffle(from_pixels(frames), PATCH))  # about unit deviation
+
+    def frames(self, patches: Tensor) -> Tensor:
+        """``n t c h w`` to uint8 ``n t h w 3``."""
+        return to_pixels(F.pixel_shuffle(patches / 2, PATCH).clamp(-1, 1))
+
+    def model(self, lab: Lab, seed: int) -> ImageLDM:
+        """The image model on patches, of the same widths."""
+        lab, config = replace(lab, cache=self.cache), lab.image_training(seed)
+        like = new_image_model(config, lab.dataset, lab.vae)
+        torch.manual_seed(seed)
+        unet = lab.spec.build(lab.clip_shape[2:], 3 * PATCH**2, config.text_width)
+        start = replace(like, unet=unet)
+        return trained_image(config, lab, lab.work / "image" / f"pixels-{seed}", start)
+
+
+class Ablations:
+    """Makes the trials: trains, takes losses, makes clips."""
+
+    def __init__(self, lab: Lab) -> None:
+        self.lab = lab
+        self.windows = lab.windows()
+        self.asked = lab.windows(count=max(1, lab.size.made // 4))
+
+    def make(self, trial: Trial) -> Figures:
+        lab, variant = self.lab, VARIANTS[trial.variant]
+        pixels = Pixels(lab) if variant.pixels else None
+        model, layers = self.trained(trial, variant, pixels)
+        video, cache = attach(model.unet, layers), None if pixels is None else pixels.cache
+        shape = lab.clip_shape if pixels is None else (lab.clip_shape[0], 3 * PATCH**2, *lab.clip_shape[2:])
+        frames = decoder(lab, pixels)
+        figures = {"parameters, M": sum(p.numel() for p in layers.parameters()) / 1e6}
+        figures["operations, G"] = operations(model, layers, shape)
+        for name, alpha in (("loss", None), ("loss of the image model", 1.0)):
+            if alpha is not None and trial.variant not in ALONE_TOO:
+                continue
+            losses = judging.held_out_losses(lab, model, judging.with_layers(video, alpha), self.windows, cache=cache)
+            figures |= judging.by_source(lab, self.windows, losses, name)
+        for name, alpha in (("made", None), ("alone", 1.0)):
+            if alpha is None or trial.variant in ALONE_TOO:
+                predict = judging.with_layers(video, alpha)
+                latents = judging.made_latents(model, predict, self.asked, shape, trial.seed, lab.size.steps)
+                keep_frames(trial, name, frames(latents))
+        video.detach()
+        return figures
+
+    def trained(self, trial: Trial, variant: Variant, pixels: Pixels | None) -> tuple[ImageLDM, TemporalLayers]:
+        lab, config = self.lab, self.lab.temporal_training(trial.seed)
+        if variant.end_to_end:
+            return self.from_nothing(trial, variant)
+        model = lab.image_model(trial.seed) if pixels is None else pixels.model(lab, trial.seed)
+        layers, task = new_layers(model.unet, variant.layers, trial.seed), TemporalTask
+        if variant.alpha == "fixed":
+            task = FixedAlpha
+        if variant.alpha == "frame":
+            for layer in layers.layers.values():
+                layer.mixing = FrameMixing(config.num_frames)
+        cache = None if pixels is None else pixels.cache
+        return model, trained_layers(layers, model, config, lab, trial.folder, cache=cache, task=task)
+
+    def from_nothing(self, trial: Trial, variant: Variant) -> tuple[ImageLDM, TemporalLayers]:
+        """As many frames as image model and layers see, all in clips."""
+        lab, config = self.lab, self.lab.temporal_training(trial.seed)
+        model = new_image_model(lab.image_training(trial.seed), lab.dataset, lab.vae)
+        layers = new_layers(model.unet, variant.layers, trial.seed)
+        size, kept = lab.size, trial.folder / "image.safetensors"
+        steps = size.layer_steps + size.image_steps * size.images // (size.clips * size.num_frames)
+        config = replace(config, loop=replace(config.loop, steps=steps, ema_decay=0.995))
+        if kept.is_file():
+            load_into(model, kept)
+        layers = trained_layers(layers, model, config, lab, trial.folder, task=EndToEnd)
+        if not kept.is_file():
+            save_tensors(kept, state_of(model))
+        return model, layers
+
+
+def decoder(lab: Lab, pixels: Pixels | None) -> Callable[[Tensor], Tensor]:
+    return pixels.frames if pixels is not None else lambda latents: judging.decoded(lab, latents)
+
+
+def operations(model: ImageLDM, layers: TemporalLayers, shape: Sequence[int]) -> float:
+    """10^9 operations a frame of an evaluation, image network and layers together."""
+    video = attach(model.unet, layers)
+    text = encode_text(model.tokenizer, model.text_encoder, [""])
+    count = operations_of(lambda: video.predict(torch.zeros(1, *shape), 500, Conditions(text=text)))
+    video.detach()
+    return count / shape[0] / 1e9
+
+
+def keep_frames(trial: Trial, name: str, frames: Tensor) -> None:
+    """Made clips, and a sheet of eight of them."""
+    save_tensors(trial.folder / f"{name}.safetensors", {"frames": frames})
+    shown = frames[:: max(1, len(frames) // 8)][:8]
+    contact_sheet(shown.flatten(0, 1), trial.folder / f"{name}.png", columns=shown.shape[1])
+
+
+def kept_frames(trial: Trial, name: str) -> Tensor:
+    return load_file(trial.folder / f"{name}.safetensors")["frames"]
+
+
+def parsed(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments of the laboratory's experiments."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("clips", type=Path, help="the dataset folder of runs/drive_small")
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--only", nargs="*", help="some variants alone; nothing is written to docs/results")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--dry-page", action="store_true", help="print tables, write nothing to docs/results")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    options = parsed(__doc__, arguments)
+    torch.set_num_threads(options.threads)
+    size = SIZES[options.size]
+    lab = Lab.open(options.work, options.clips, size)
+    trials = Trials(work=options.work / "ablations", settings=asdict(size))
+    found = trials.run(options.only or list(VARIANTS), range(options.seeds), Ablations(lab).make)
+    if options.only is None:
+        from runs.experiments.ablations_page import report
+
+        report(lab, trials, found, dry=options.dry_page)
+
+
+if __name__ == "__main__":
+    main()

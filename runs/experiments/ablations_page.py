@@ -1,0 +1,64 @@
+"""The tables and the plot of the ablations, from their trials (``ablations``)."""
+
+from runs.experiments import judging, results
+from runs.experiments.ablations import BASELINE, kept_frames
+from runs.experiments.lab import SOURCES, Lab
+from runs.experiments.trials import Figures, Trials
+
+COST = {
+    "parameters, M": ("temporal parameters, M", 2),
+    "operations, G": ("operations of an evaluation, G a frame", 3),
+    "core-seconds": ("training, core-s", 0),
+}
+LOSS = {"loss": ("held-out loss", 4)} | {f"loss, {source}": (source, 4) for source in SOURCES}
+MADE = {
+    "frame difference over real": ("frame difference over real", 3),
+    "warp error": ("warp error", 2),
+    "Frechet, clips": ("Frechet x 1000, clips", 1),
+    "Frechet, frames": ("frames", 1),
+}
+ALONE = "image model alone (alpha = 1)"
+OTHER_SPACE = "pixels"
+
+
+def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, dry: bool) -> None:
+    """Judge the clips that were made, then write everything."""
+    real = lab.frames(lab.windows(count=4 * lab.size.held_out))
+    alone: dict[int, Figures] = {}
+    for variant, seeds in found.items():
+        for seed, figures in seeds.items():
+            trial = trials.trial(variant, seed)
+            figures |= judging.figures_of(kept_frames(trial, "made"), real)
+            figures["core-seconds"] = trials.core_seconds(variant, seed)
+            if variant == BASELINE:
+                image = {
+                    "loss" + name.removeprefix("loss of the image model"): value
+                    for name, value in figures.items()
+                    if name.startswith("loss of the image model")
+                }
+                alone[seed] = image | judging.figures_of(kept_frames(trial, "alone"), real)
+    everything = {**found, ALONE: alone}
+    latent = {variant: rows for variant, rows in everything.items() if variant != OTHER_SPACE}
+    less = results.differences(latent, BASELINE, "loss")
+    tables = {
+        "cost": results.table(found, COST),
+        "loss": results.table(latent, LOSS),
+        "differences": results.markdown(
+            ["less the baseline, seed by seed", "held-out loss x 1000"],
+            [[variant, scaled(estimate, 1000).told(2)] for variant, estimate in less.items()],
+        ),
+        "made": results.table(everything, MADE),
+    }
+    for name, table in tables.items():
+        print(name, table, sep="\n")
+        if not dry:
+            results.put_table(results.PAGES / "ablations.md", name, table)
+    if not dry:
+        results.keep("ablations", everything, trials.settings)
+        rows = {variant: row["loss"] for variant, row in results.estimates(latent).items()}
+        results.plot_bars(results.PAGES / "ablations.png", "Loss on held-out clips", rows, axis="squared error of v")
+
+
+def scaled(estimate: results.Estimate, factor: float) -> results.Estimate:
+    half = None if estimate.half is None else factor * estimate.half
+    return results.Estimate(mean=factor * estimate.mean, half=half, count=estimate.count)

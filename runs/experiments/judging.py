@@ -1,0 +1,140 @@
+"""How the laboratory's models are judged: by the loss on held-out clips, and by clips they make.
+
+The loss is that of training on clips that were left out, at fixed diffusion steps under fixed noise: a number with
+little chance in it, which tells how much of a frame the others say. Made clips are judged as ``latentloom evaluate``
+does it, from frames alone. Frechet distances are in this package's features, never an FVD, and times 1000.
+"""
+
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from runs.experiments.lab import SOURCES, Lab
+from torch import Tensor
+
+from latentloom.align import Aligned
+from latentloom.conditions import Conditions
+from latentloom.data.clips import Window
+from latentloom.data.latents import LatentCache
+from latentloom.diffusion.guidance import guided
+from latentloom.diffusion.objective import add_noise, target
+from latentloom.diffusion.sampler import clip_noise, denoise
+from latentloom.diffusion.schedule import NoiseSchedule
+from latentloom.evaluation.consistency import warp_error
+from latentloom.evaluation.features import clip_features, frame_features
+from latentloom.evaluation.frechet import frechet_distance_of
+from latentloom.evaluation.motion import frame_difference
+from latentloom.models.autoencoder import VideoAutoencoder
+from latentloom.models.image_ldm import ImageLDM
+from latentloom.precision import preferred_dtype
+from latentloom.seeds import seed_of
+from latentloom.shapes import to_pixels
+from latentloom.training.clips import TextTable
+
+BATCH = 8
+Predict = Callable[[Tensor, Tensor, Conditions], Tensor]
+"""Noisy clips, diffusion steps and conditions to what a video model predicts."""
+
+
+def autocast() -> torch.autocast:
+    """Of every forward pass outside the training loop."""
+    dtype = preferred_dtype()
+    return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+
+
+def with_layers(video: Aligned, alpha: float | None = None) -> Predict:
+    """The video model; with ``alpha=1`` the image model."""
+    return lambda noisy, times, conditions: video.predict(noisy, times, conditions, alpha=alpha)
+
+
+def told(model: ImageLDM, windows: Sequence[Window], temporal_text: TextTable | None = None) -> Conditions:
+    """Captions and rates of windows; ``temporal_text``: what the temporal layers read instead."""
+    captions = [window.caption for window in windows]
+    return Conditions(
+        text=TextTable(model)(captions),
+        temporal_text=None if temporal_text is None else temporal_text(captions),
+        numbers={"fps": torch.tensor([window.fps for window in windows])},
+    )
+
+
+@torch.no_grad()
+def held_out_losses(
+    lab: Lab,
+    model: ImageLDM,
+    predict: Predict,
+    windows: Sequence[Window],
+    *,
+    cache: LatentCache | None = None,
+    temporal_text: TextTable | None = None,
+) -> Tensor:
+    """The squared error of v of each window, the mean over ``Size.times``; the same noise whatever is judged."""
+    schedule, losses = NoiseSchedule.from_scheduler(model.scheduler), []
+    for place in range(0, len(windows), BATCH):
+        part = windows[place : place + BATCH]
+        clean, conditions, errors = lab.latents(part, cache), told(model, part, temporal_text), []
+        for time in lab.size.times:
+            generator = torch.Generator().manual_seed(seed_of(place, time))
+            noise, times = torch.randn(clean.shape, generator=generator), torch.full((len(part),), time)
+            with autocast():
+                made = predict(add_noise(clean, noise, times, schedule), times, conditions).float()
+            wanted = target(clean, noise, times, schedule, "v_prediction")
+            errors.append((made - wanted).square().flatten(1).mean(1))
+        losses.append(torch.stack(errors).mean(0))
+    return torch.cat(losses)
+
+
+def by_source(lab: Lab, windows: Sequence[Window], losses: Tensor, name: str) -> dict[str, float]:
+    """Mean loss, and that of each source: ``name`` and ``name, lake``."""
+    ids = [lab.dataset.records[window.record].id for window in windows]
+    figures = {name: losses.mean().item()}
+    for source in SOURCES:
+        own = [place for place, record in enumerate(ids) if record.startswith(source)]
+        if own:
+            figures[f"{name}, {source}"] = losses[own].mean().item()
+    return figures
+
+
+def made_latents(
+    model: ImageLDM, predict: Predict, windows: Sequence[Window], shape: Sequence[int], seed: int, steps: int
+) -> Tensor:
+    """Clips from noise under the captions of ``windows``, ``n t c h w`` of ``shape``; text guidance 2."""
+    parts, empty = [], TextTable(model)([""])
+    with autocast():
+        for place in range(0, len(windows), BATCH):
+            part = windows[place : place + BATCH]
+            conditions, source = told(model, part), torch.Generator().manual_seed(seed_of(seed, place))
+            noise = clip_noise((len(part), *shape), source, "cpu", torch.float32)
+            chain = guided(predict, conditions.with_text(empty.expand(len(part), -1, -1)), (2.0, conditions))
+            parts.append(denoise(chain, noise, model.scheduler, steps).float())
+    return torch.cat(parts)
+
+
+@torch.no_grad()
+def decoded(lab: Lab, latents: Tensor) -> Tensor:
+    """Latents decoded frame by frame, uint8 ``n t h w 3``."""
+    autoencoder = VideoAutoencoder(lab.vae)
+    with autocast():
+        return torch.cat([to_pixels(autoencoder.decode(clip[None], chunk_size=8).float()) for clip in latents])
+
+
+def figures_of(clips: Tensor, real: Tensor) -> dict[str, float]:
+    """Made clips beside real ones, both ``n t h w 3``."""
+    change, theirs = (mean([frame_difference(clip) for clip in side]) for side in (clips, real))
+    return {
+        "frame difference over real": change / theirs,
+        "warp error": mean([warp_error(clip) for clip in clips]),
+        "Frechet, clips": distance(clip_features, clips, real),
+        "Frechet, frames": distance(frame_features, clips[:, ::4].flatten(0, 1), real[:, ::4].flatten(0, 1)),
+    }
+
+
+def distance(features: Callable[[Tensor], Tensor], made: Tensor, real: Tensor) -> float:
+    """Times 1000; how many clips there are is said where the numbers are."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return 1000 * frechet_distance_of(features(made), features(real))
+
+
+def mean(values: Sequence[Any]) -> float:
+    return float(sum(values) / len(values))
