@@ -227,7 +227,7 @@ def kept_frames(trial: Trial, name: str) -> Tensor:
     return load_file(trial.folder / f"{name}.safetensors")["frames"]
 
 
-def parsed(description: str | None, arguments: Sequence[str] | None) -> argparse.Namespace:
+def parser_of(description: str | None) -> argparse.ArgumentParser:
     """The arguments of the laboratory's experiments."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
@@ -237,11 +237,11 @@ def parsed(description: str | None, arguments: Sequence[str] | None) -> argparse
     parser.add_argument("--only", nargs="*", help="some variants alone; nothing is written to docs/results")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dry-page", action="store_true", help="print tables, write nothing to docs/results")
-    return parser.parse_args(arguments)
+    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parsed(__doc__, arguments)
+    options = parser_of(__doc__).parse_args(arguments)
     torch.set_num_threads(options.threads)
     size = SIZES[options.size]
     lab = Lab.open(options.work, options.clips, size)

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 
 import torch
 from runs.experiments import judging, results
-from runs.experiments.ablations import BOTH, keep_frames, kept_frames, parsed
+from runs.experiments.ablations import BOTH, keep_frames, kept_frames, parser_of
 from runs.experiments.lab import SIZES, Lab, new_layers, trained_layers
 from runs.experiments.trials import Figures, Trial, Trials
 from torch import Tensor
@@ -97,7 +97,7 @@ def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, dr
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parsed(__doc__, arguments)
+    options = parser_of(__doc__).parse_args(arguments)
     torch.set_num_threads(options.threads)
     lab = Lab.open(options.work, options.clips, SIZES[options.size])
     trials = Trials(work=options.work / "guidance", settings=asdict(lab.size))
