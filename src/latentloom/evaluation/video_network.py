@@ -37,6 +37,9 @@ class VideoNetwork(nn.Module):
     lengths or rates are not to be compared all the same.
     """
 
+    centre: Tensor
+    scale: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         first, second, third, fourth = WIDTHS

@@ -1,0 +1,174 @@
+"""What the video network learns: clips that are spoiled in time, and what it must tell of them.
+
+One linear map reads all answers from the features, so that what they know lies in them openly, where a distance between
+Gaussians sees it. The picture is never spoiled but for brightness and contrast of a whole clip: that the features see
+noise or blur is not taught, and is therefore worth measuring.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from latentloom.data.clips import Window, clip_windows
+from latentloom.data.manifest import Dataset
+from latentloom.evaluation.corruptions import repeating_order, shuffled_order, swapped_order
+from latentloom.evaluation.video_network import NUM_FEATURES, VideoNetwork, prepared
+from latentloom.training.order import Draw
+
+RATES = (3.3, 6.5, 13.0)
+NUM_FRAMES = 16
+PLACES = ("lake track", "jungle track", "highway", "city street", "country road", "garage")
+LIGHTS = ("daytime", "dusk", "night")
+ORDERS = ("in order", "halves swapped", "shuffled", "repeats")
+WINDOWS = (2, 4, 8, NUM_FRAMES)
+STEERING = {"lake": 0.15, "world": 0.03, "extra": 0.03}
+"""The deviation of the steering of each kind of drive, by which it is divided; ids begin so."""
+METRES = 2.0
+"""By which the distance driven from frame to frame is divided."""
+ANSWERS = {"steering": 1, "distance": 1, "backward": 1, "order": len(ORDERS), "disorder": 1}
+ANSWERS |= {"place": len(PLACES), "light": len(LIGHTS)}
+UNTOLD = -1
+"""Instead of a class that is not known; an unknown number is NaN."""
+
+
+class Clips:
+    """Windows of several datasets at several rates. An item holds ``frames`` (``t 3 h w``) and what is true of them."""
+
+    def __init__(self, datasets: Sequence[Dataset], *, split: str, step: int = 2, leave_out: str = "city_gif") -> None:
+        self.places = list[tuple[Dataset, Window]]()
+        for dataset in datasets:
+            found = dict[tuple[int, int, int], Window]()  # two rates may be served by the same frames
+            for fps in RATES:
+                for window in clip_windows(dataset, NUM_FRAMES, fps, split=split, step=step):
+                    if not dataset.records[window.record].id.startswith(leave_out):
+                        found[window.record, window.first, window.indices[-1]] = window
+            self.places += [(dataset, window) for window in found.values()]
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, draw: Draw) -> dict[str, Any]:
+        dataset, window = self.places[draw.item]
+        record = dataset.records[window.record]
+        family = next((name for name in STEERING if record.id.startswith(name)), None)
+        mean = {name: _mean(record.labels[name], window) for name in ("steering", "speed") if name in record.labels}
+        return {
+            "id": record.id,
+            "frames": prepared(dataset.frames(record, window.indices)[None])[0],
+            "steering": mean["steering"] / STEERING[family] if family and "steering" in mean else float("nan"),
+            "distance": mean["speed"] / window.fps / METRES if "speed" in mean else float("nan"),
+            "place": _named(window.caption, PLACES),
+            "light": _named(window.caption, LIGHTS),
+        }
+
+
+def _mean(values: Sequence[float], window: Window) -> float:
+    return sum(values[k] for k in window.indices) / window.num_frames
+
+
+def _named(caption: str, names: Sequence[str]) -> int:
+    return next((k for k, name in enumerate(names) if name in caption), UNTOLD)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lesson:
+    """How one clip is played: frames ``indices``, and what there is to tell of it."""
+
+    indices: Tensor
+    order: int
+    backward: int
+
+    @property
+    def disorder(self) -> float:
+        """How far the steps between frames are from 1, on the mean, within a logarithm."""
+        return torch.log1p((self.indices.diff() - 1).abs().float().mean()).item()
+
+
+def drawn_lesson(num_frames: int, generator: torch.Generator) -> Lesson:
+    """Half of the clips in order, the rest spoiled in one of three ways; what is played backward is turned last."""
+    order = int(torch.randint(2 * (len(ORDERS) - 1), (), generator=generator))
+    order = order if order < len(ORDERS) else 0
+    indices = torch.arange(num_frames)
+    if ORDERS[order] == "halves swapped":
+        indices = swapped_order(num_frames)
+    elif ORDERS[order] == "shuffled":
+        window = WINDOWS[int(torch.randint(len(WINDOWS), (), generator=generator))]
+        indices = shuffled_order(num_frames, window, generator)
+    elif ORDERS[order] == "repeats":
+        share = 0.15 + 0.85 * torch.rand((), generator=generator).item()
+        indices = repeating_order(num_frames, share, generator)
+    return Lesson(indices=indices, order=order, backward=int(torch.randint(2, (), generator=generator)))
+
+
+def taught(batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+    """Clips ``n t 3 h w`` as they are shown, and the truth of each; half are mirrored, which turns the wheel."""
+    frames, count = batch["frames"], len(batch["frames"])
+    lessons = [drawn_lesson(frames.shape[1], generator) for _ in range(count)]
+    mirrored = torch.rand(count, generator=generator) < 0.5
+    shown = torch.stack([clip[_turned(lesson)] for clip, lesson in zip(frames, lessons, strict=True)])
+    shown = torch.where(mirrored.view(-1, 1, 1, 1, 1), shown.flip(-1), shown)
+    whole = torch.tensor([lesson.order == 0 for lesson in lessons])
+    directed = torch.tensor([lesson.order != ORDERS.index("shuffled") for lesson in lessons])
+    backward = torch.tensor([float(lesson.backward) for lesson in lessons])
+    unknown = torch.nan
+    truth = {
+        "steering": torch.where(whole, batch["steering"] * torch.where(mirrored, -1, 1), unknown),
+        "distance": torch.where(whole, batch["distance"], unknown),
+        "backward": torch.where(directed, backward, unknown),
+        "order": torch.tensor([lesson.order for lesson in lessons]),
+        "disorder": torch.tensor([lesson.disorder for lesson in lessons]),
+        "place": batch["place"],
+        "light": batch["light"],
+    }
+    return shown, {name: value if value.dtype == torch.long else value.float() for name, value in truth.items()}
+
+
+def _turned(lesson: Lesson) -> Tensor:
+    return lesson.indices.flip(0) if lesson.backward else lesson.indices
+
+
+class Pupil(nn.Module):
+    """The network and the linear map that reads the answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = VideoNetwork()
+        self.read = nn.Linear(NUM_FEATURES, sum(ANSWERS.values()))
+
+    def forward(self, clips: Tensor) -> dict[str, Tensor]:
+        answers = self.read(self.network(clips)).float().split(list(ANSWERS.values()), 1)
+        return dict(zip(ANSWERS, answers, strict=True))
+
+
+class LessonLoss(nn.Module):
+    """The mean loss over all questions; clips are cut to 8, 12 or 16 frames, brightness and contrast drawn anew."""
+
+    def __init__(self, pupil: Pupil) -> None:
+        super().__init__()
+        self.pupil = pupil
+
+    def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+        length = (8, 12, NUM_FRAMES)[int(torch.randint(3, (), generator=generator))]
+        first = int(torch.randint(NUM_FRAMES - length + 1, (), generator=generator))
+        shown, truth = taught({**batch, "frames": batch["frames"][:, first : first + length]}, generator)
+        look = torch.randn(2, len(shown), 1, 1, 1, 1, generator=generator)
+        answers = self.pupil((shown * (1 + 0.1 * look[0]) + 0.1 * look[1]).clamp(-1, 1))
+        losses = {name: loss_of(name, answers[name], truth[name]) for name in ANSWERS}
+        return torch.stack(list(losses.values())).mean(), {name: loss.item() for name, loss in losses.items()}
+
+
+def loss_of(name: str, answers: Tensor, truth: Tensor) -> Tensor:
+    """Cross entropy of classes, smooth L1 of numbers, over what is known; 0 where nothing is."""
+    known = truth != UNTOLD if truth.dtype == torch.long else truth.isfinite()
+    if not bool(known.any()):
+        return answers.sum() * 0
+    answers, truth = answers[known], truth[known]
+    if truth.dtype == torch.long:
+        return F.cross_entropy(answers, truth)
+    if name == "backward":
+        return F.binary_cross_entropy_with_logits(answers[:, 0], truth)
+    return F.smooth_l1_loss(answers[:, 0], truth, beta=0.5)
