@@ -53,7 +53,7 @@ class Size:
     pixels: tuple[int, int] = (64, 128)
     widths: tuple[int, ...] = (48, 80, 112)
     norm_groups: int = 16
-    image_steps: int = 400
+    image_steps: int = 300
     images: int = 16
     layer_steps: int = 150
     clips: int = 2
