@@ -1,0 +1,127 @@
+"""The lessons of the video network: what is shown fits what is told of it, and a training ends with weights."""
+
+import pytest
+import torch
+from runs.video_features import lessons
+from runs.video_features.judge import judged, reading, score
+from runs.video_features.lessons import ORDERS, UNTOLD, Clips, Lesson, Pupil, drawn_lesson, loss_of, taught
+from runs.video_features.train import shares_of, trained
+from safetensors.torch import load_file
+from torch import Tensor
+
+from latentloom.data.manifest import Caption, Dataset, DatasetWriter
+from latentloom.evaluation.video_network import VideoNetwork
+from latentloom.seeds import generator_of
+from latentloom.training.loop import LoopConfig
+from latentloom.training.order import Draw
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory) -> Dataset:
+    """Two drives to learn from and one to be judged on, of noise."""
+    folder = tmp_path_factory.mktemp("drives") / "dataset"
+    frames = torch.randint(256, (36, 16, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    text = "rendered world, night, driving on a country road, fast"
+    with DatasetWriter(folder, {"kind": "tiny", "size": [16, 32]}) as writer:
+        for name, split in (("world_0", "train"), ("lake_a", "train"), ("world_1", "val")):
+            labels = {"steering": [0.03 * k for k in range(36)], "speed": [13.0] * 36}
+            captions = [Caption(start=0, stop=36, text=text)]
+            writer.add(name, frames, fps=6.5, labels=labels, captions=captions, split=split)
+    return Dataset.load(folder)
+
+
+def batch_of(count: int, num_frames: int = 8) -> dict:
+    """Clips whose frames say their number, brighter to the right."""
+    frames = torch.arange(num_frames).float().view(1, -1, 1, 1, 1) + torch.linspace(0, 0.5, 4)
+    numbers = {"steering": torch.ones(count), "distance": torch.ones(count)}
+    kinds = {"place": torch.zeros(count, dtype=torch.long), "light": torch.zeros(count, dtype=torch.long)}
+    return {"frames": frames.expand(count, -1, 3, 2, 4), **numbers, **kinds}
+
+
+def test_a_clip_knows_its_steering_its_way_per_frame_and_its_place(dataset):
+    clips = Clips([dataset], split="train")
+    ids = [dataset.records[window.record].id for _, window in clips.places]
+    item = clips[Draw(ids.index("world_0"), 0)]
+    assert item["frames"].shape == (16, 3, 64, 128) and item["frames"].abs().max() <= 1
+    assert item["distance"] == pytest.approx(13 / 3.25 / lessons.METRES)  # the lowest rate comes first
+    assert item["steering"] == pytest.approx(15)  # the mean of 0, 2 .. 30, in deviations of world's
+    assert (item["place"], item["light"]) == (lessons.PLACES.index("country road"), lessons.LIGHTS.index("night"))
+    assert clips[Draw(ids.index("lake_a"), 0)]["steering"] == pytest.approx(15 * 0.03 / 0.15)
+    spans = {(window.record, window.first, window.indices[-1]) for _, window in clips.places}
+    assert len(spans) == len(clips)
+    assert {window.indices[1] - window.indices[0] for _, window in clips.places} == {1, 2}
+
+
+def test_what_is_told_of_a_clip_is_what_is_shown():
+    shown, truth = taught(batch_of(200), generator_of(5))
+    numbers = shown[:, :, 0, 0, 0].floor()
+    mirrored = shown[:, 0, 0, 0, 0] > shown[:, 0, 0, 0, -1]
+    whole = truth["order"] == ORDERS.index("in order")
+    expected = torch.arange(8).float()
+    for clip in range(200):
+        order = numbers[clip].flip(0) if truth["backward"][clip] == 1 else numbers[clip]
+        if whole[clip]:
+            assert torch.equal(order, expected) and truth["disorder"][clip] == 0
+            assert truth["steering"][clip] == (-1 if mirrored[clip] else 1)
+        elif truth["order"][clip] == ORDERS.index("halves swapped"):
+            assert torch.equal(order, expected.roll(4))
+        elif truth["order"][clip] == ORDERS.index("repeats"):
+            assert (order.diff() >= 0).all() and truth["steering"][clip].isnan()
+        else:
+            assert sorted(order.tolist()) == expected.tolist() and truth["backward"][clip].isnan()
+    assert 0.35 < whole.float().mean() < 0.65 and 0.35 < mirrored.float().mean() < 0.65
+    assert set(truth["order"].tolist()) == set(range(len(ORDERS)))
+
+
+def test_disorder_is_how_far_steps_are_from_one():
+    lesson = Lesson(indices=torch.tensor([0, 1, 4, 5]), order=2, backward=0)
+    assert lesson.disorder == pytest.approx(torch.log1p(torch.tensor(2 / 3)).item())
+    assert drawn_lesson(8, generator_of(1)).indices.shape == (8,)
+
+
+def test_what_is_not_known_costs_nothing_and_teaches_nothing():
+    answers = torch.zeros(3, 1, requires_grad=True)
+    loss_of("steering", answers, torch.tensor([float("nan"), 2.0, float("nan")])).backward()
+    assert answers.grad is not None and (answers.grad[:, 0] != 0).tolist() == [False, True, False]
+    assert loss_of("place", torch.zeros(2, 6), torch.full((2,), UNTOLD)) == 0
+
+
+def test_every_named_kind_of_drive_gets_its_share(dataset):
+    clips = Clips([dataset], split="train")
+    weights = torch.tensor(shares_of(clips))
+    of_world = torch.tensor([dataset.records[window.record].id == "world_0" for _, window in clips.places])
+    assert weights.sum().item() == pytest.approx(1)
+    assert weights[of_world].sum().item() == pytest.approx(0.22 / (0.22 + 0.25))
+
+
+def test_a_training_ends_with_weights_whose_features_are_in_units_of_their_deviation(dataset, tmp_path):
+    loop = LoopConfig(steps=2, batch_size=2, dtype="fp32")
+    path = trained([dataset], loop, tmp_path / "run", measured=8)
+    network = VideoNetwork()
+    network.load_state_dict(load_file(path))
+    clips = Clips([dataset], split="train")
+    frames = torch.stack([clips[Draw(item, 0)]["frames"] for item in range(0, len(clips), 7)])
+    features = network.eval()(frames)
+    assert features.mean(0).abs().mean() < 0.6 and 0.3 < features.std(0).mean() < 1.7
+    torch.manual_seed(0)
+    assert not torch.equal(network.stem.weight, Pupil().network.stem.weight.half().float())
+
+
+def test_a_ridge_regression_reads_what_lies_in_the_features():
+    features = torch.randn(400, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    truth = 3 * features[:, 1] + 1
+    told = reading(features, truth, 1)(features)
+    assert score("distance", told, truth)[0] > 0.99
+    classes = (features[:, 2] > 0).long()
+    right, chance, count = score("order", reading(features, classes, 2)(features), classes)
+    assert right > 0.95 and 0.45 < chance < 0.6 and count == 400
+    assert abs(score("distance", reading(features, truth, 1)(features.roll(7, 0)), truth)[0]) < 0.3
+
+
+def test_held_out_drives_alone_are_judged(dataset):
+    def mean_colour(clips: Tensor) -> Tensor:
+        return clips.double().mean((1, 2, 3))
+
+    rows = judged([dataset], 16, {"mean colour": mean_colour})
+    assert {row["drives"] for row in rows} == {"world"}
+    assert {"order", "backward", "disorder"} <= {row["question"] for row in rows}
