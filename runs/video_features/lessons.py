@@ -43,7 +43,7 @@ class Clips:
         for dataset in datasets:
             found = dict[tuple[int, int, int], Window]()  # two rates may be served by the same frames
             for fps in RATES:
-                for window in clip_windows(dataset, NUM_FRAMES, fps, split=split, step=step):
+                for window in _served(dataset, fps, split, step):
                     if not dataset.records[window.record].id.startswith(leave_out):
                         found[window.record, window.first, window.indices[-1]] = window
             self.places += [(dataset, window) for window in found.values()]
@@ -64,6 +64,14 @@ class Clips:
             "place": _named(window.caption, PLACES),
             "light": _named(window.caption, LIGHTS),
         }
+
+
+def _served(dataset: Dataset, fps: float, split: str, step: int) -> list[Window]:
+    """Windows at a rate; none where the clips are too short for a slow one."""
+    try:
+        return clip_windows(dataset, NUM_FRAMES, fps, split=split, step=step)
+    except ValueError:
+        return []
 
 
 def _mean(values: Sequence[float], window: Window) -> float:
