@@ -55,13 +55,13 @@ class Size:
     norm_groups: int = 16
     image_steps: int = 300
     images: int = 16
-    layer_steps: int = 150
+    layer_steps: int = 120
     clips: int = 2
     num_frames: int = 8
     fps: float = 6.5
     times: tuple[int, ...] = (200, 400, 600, 800)
-    held_out: int = 12
-    made: int = 24
+    held_out: int = 10
+    made: int = 16
     steps: int = 8
 
 
