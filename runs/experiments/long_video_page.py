@@ -36,9 +36,8 @@ TABLES = {
 }
 
 
-DIFFERENCES = DRIFT | {
-    name: TABLES["drift"][name] for name in ("sharpness last", "sharpness last/first", "saturation last/first")
-}
+RATIOS = ("sharpness last", "sharpness last/first", "saturation last/first")
+DIFFERENCES = DRIFT | {name: TABLES["drift"][name] for name in RATIOS}
 DIFFERENCES |= {"frame difference, last/first": ("frame difference, last/first", 2)}
 
 
@@ -87,7 +86,7 @@ def plot(path: Path, footage: Mapping[str, Sequence[Footage]]) -> None:
         figure = axes.figure
         axes.remove()
         panels = figure.subplots(rows, PANELS, sharex=True, sharey=True, squeeze=False).flat
-        for panel, (variant, videos) in zip(panels, footage.items(), strict=False):
+        for (variant, videos), panel in zip(footage.items(), panels, strict=False):
             for name, colour in zip(SHOWN, ("tab:blue", "tab:orange"), strict=True):
                 places, curves = relative_curves(videos, PROPERTIES.index(name))
                 panel.plot(places, curves.mean(0), color=colour, label=name)

@@ -81,6 +81,8 @@ def test_the_slope_of_a_line_is_found_and_its_uncertainty_counts_that_neighbours
     noise = torch.randn(40, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     slow = noise.repeat_interleave(5)
     assert slope_uncertainty(slow, 20) > 1.5 * slope_uncertainty(slow, 1)
+    alone = torch.randn(200, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    assert slope_uncertainty(alone, 10) == pytest.approx(slope_uncertainty(alone, 1), rel=0.4)
 
 
 def test_a_drift_that_stops_shows_in_the_halves():
