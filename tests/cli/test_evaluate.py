@@ -1,70 +1,72 @@
+"""``evaluate`` on files, folders and datasets: what it prints, writes and refuses."""
+
 import hashlib
 import json
+import shutil
 
 import pytest
 import torch
-from tests.command import refusal
-from tests.evaluation.stand_ins import TinyI3D, TinyInception, scripted, tiny_clip
+from PIL import Image
+from tests.cli.evaluation_films import AT, QUICK, worse_films
+from tests.command import files_under, refusal
 
 from latentloom.data.video import read_video, write_video
 
-AT = ("--size", "32x64", "--window", 4)
+pytestmark = pytest.mark.filterwarnings("ignore:a Frechet distance of")
 
 
-@pytest.fixture
-def worse(films, tmp_path):
-    """The films with noise that changes from frame to frame."""
-    folder = tmp_path / "worse"
-    folder.mkdir()
-    generator = torch.Generator().manual_seed(0)
-    for path in films.iterdir():
-        frames = read_video(path).frames
-        noise = 30 * torch.randn(frames.shape, generator=generator)
-        write_video((frames + noise).clamp(0, 255).to(torch.uint8), folder / path.name, 6)
-    return folder
+@pytest.fixture(scope="module")
+def worse(films, tmp_path_factory):
+    return worse_films(films, tmp_path_factory.mktemp("evaluate") / "worse")
 
 
-@pytest.mark.filterwarnings("ignore:a Frechet distance of")
 def test_videos_are_judged_beside_real_ones(latentloom, films, worse, tmp_path):
     result = latentloom("evaluate", films, worse, "-o", tmp_path / "figures.json", "--paired", *AT)
     assert result.code == 0, result.err
-    for said in ("real, 2 videos", "frame difference, fake over real", "Frechet distance", "no FVD", "PSNR", "flicker"):
+    for said in (
+        "real, 2 videos",
+        "generated / real",
+        "flicker power, brightness",
+        "Frechet distance: ",
+        "loom features",
+        "PSNR",
+        "flicker (error of frame differences)",
+        "figures.json; plots: ",
+    ):
         assert said in result.out
     report = json.loads((tmp_path / "figures.json").read_text())
     assert report["frame_difference_ratio"] > 1.2
     assert report["fake"]["warp_error"] > 0 and report["real"]["warp_error"] > 0
+    assert report["fake"]["pixel_flicker"] > report["real"]["pixel_flicker"]
     assert report["real"]["windows"] == 6
     assert report["flicker"] > 5 and 15 < report["psnr"] < 30
-    assert report["frechet_distance"] > 0
+    assert report["frechet"]["distance"] > 0 and report["frechet"]["vectors"] == {"real": 6, "fake": 6}
+    assert Image.open(tmp_path / "figures.png").width > 800
 
 
-@pytest.mark.filterwarnings("ignore:a Frechet distance of")
 def test_videos_beside_themselves_are_perfect_also_as_a_dataset(latentloom, films, tmp_path):
     latentloom("prepare", films, "-o", tmp_path / "data", "--size", "32x64")
-    result = latentloom("evaluate", films, tmp_path / "data", "-o", tmp_path / "figures.json", "--no-warp", *AT)
+    options = ("-o", tmp_path / "figures.json", "--paired", *QUICK)
+    shutil.copytree(films, tmp_path / "copy")
+    assert latentloom("evaluate", films, tmp_path / "copy", *options).code == 0
+    report = json.loads((tmp_path / "figures.json").read_text())
+    assert (report["psnr"], report["flicker"]) == (None, 0), "JSON has no infinity"
+    result = latentloom("evaluate", films, tmp_path / "data", *options, "--force")
     assert result.code == 0, result.err
     report = json.loads((tmp_path / "figures.json").read_text())
     assert report["frame_difference_ratio"] == pytest.approx(1)
-    assert report["frechet_distance"] < 1e-6
+    assert report["frechet"]["distance"] < 1e-6 and report["frechet"]["interval"] is None
     assert report["real"]["warp_error"] is None
+    assert not (tmp_path / "figures.png").exists(), "--no-plots"
 
 
-def test_single_videos_pair_whatever_their_names(latentloom, films, tmp_path):
+def test_single_videos_pair_whatever_their_names_and_one_window_a_side_has_no_distance(latentloom, films):
     first, second = sorted(films.iterdir())
-    result = latentloom("evaluate", first, second, "--paired", "--no-warp", *AT, "--window", 12)
+    result = latentloom("evaluate", first, second, "--paired", *QUICK, "--window", 12)
     assert result.code == 0, result.err
-    assert "Frechet" not in result.out, "one window a side has no covariance"
-
-
-def test_what_cannot_be_judged_is_refused(latentloom, films, worse, tmp_path):
-    (worse / "drive1.mp4").rename(worse / "other.mp4")
-    assert "has no partner" in refusal(latentloom("evaluate", films, worse, "--paired", *AT))
-    assert "no such folder" in refusal(latentloom("evaluate", films, tmp_path / "nothing"))
-    assert "has 100 frames" in refusal(latentloom("evaluate", films, films, "--no-warp", *AT, "--window", 100))
-    (tmp_path / "there.json").write_text("{}")
-    assert "exists" in refusal(latentloom("evaluate", films, films, "-o", tmp_path / "there.json"))
-    latentloom("prepare", films, "-o", tmp_path / "data", "--size", "16x32")
-    assert "judge at that --size" in refusal(latentloom("evaluate", films, tmp_path / "data", *AT))
+    assert "Frechet distance: none, it needs 2 windows of each" in result.out
+    result = latentloom("evaluate", first, second, *QUICK)
+    assert result.code == 0 and "with other videos" not in result.out, "one video has no interval"
 
 
 def test_the_help_is_that_of_judging_and_names_explain(latentloom):
@@ -74,66 +76,8 @@ def test_the_help_is_that_of_judging_and_names_explain(latentloom):
     assert "REAL" in refusal(latentloom("evaluate"))
 
 
-@pytest.fixture(scope="module")
-def networks(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("networks")
-    return scripted(TinyI3D(), folder / "i3d.pt"), scripted(TinyInception(), folder / "inception.pt")
-
-
-LEARNED = ("--size", "32x64", "--window", 10, "--no-warp", "--resamples", 5)
-
-
-@pytest.mark.filterwarnings("ignore:a Frechet distance of")
-def test_named_networks_give_fvd_fid_and_kid_with_their_hashes(latentloom, films, worse, networks, tmp_path):
-    digest = hashlib.sha256(networks[0].read_bytes()).hexdigest()
-    options = ("--i3d", networks[0], "--i3d-sha256", digest, "--inception", networks[1], "--inception-score")
-    result = latentloom("evaluate", films, worse, "-o", tmp_path / "a.json", *LEARNED, *options)
-    assert result.code == 0, result.err
-    assert f"its code runs now; sha256 {digest} (not StyleGAN-V's file" in result.out
-    for said in ("FVD: ", "FID: ", "KID: ", "inception score: real ", "with other videos", digest[:12]):
-        assert said in result.out
-    report = json.loads((tmp_path / "a.json").read_text())
-    assert report["fvd"]["distance"] > 0 and report["fvd"]["vectors"] == {"real": 2, "fake": 2}
-    assert report["receipt"]["networks"]["i3d"]["sha256"] == digest
-    assert "224x224 bilinear" in report["receipt"]["networks"]["i3d"]["preprocessing"]
-    again = latentloom("evaluate", films, worse, "-o", tmp_path / "b.json", *LEARNED, *options)
-    assert again.code == 0
-    second = json.loads((tmp_path / "b.json").read_text())
-    assert {k: v for k, v in second.items() if k != "receipt"} == {k: v for k, v in report.items() if k != "receipt"}
-
-
-def test_networks_that_are_not_what_they_should_be_are_refused(latentloom, films, networks, tmp_path):
-    def refused(*options):
-        return refusal(latentloom("evaluate", films, films, *LEARNED, *options))
-
-    assert "--i3d names a TorchScript file" in refused("--i3d", tmp_path / "nothing.pt")
-    assert "it was not loaded" in refused("--i3d", networks[0], "--i3d-sha256", "0" * 64)
-    assert "name the file with --inception" in refused("--inception-sha256", "0" * 64)
-    assert "needs the network of --inception" in refused("--inception-score")
-    assert "I3D takes 9 frames or more" in refused("--i3d", networks[0], "--window", 8)
-    (tmp_path / "net.pt").write_bytes(b"weights")
-    assert "no readable TorchScript file" in refused("--inception", tmp_path / "net.pt")
-    assert "expected 0 (none) or 2" in refused("--resamples", 1)
-
-
-@pytest.mark.filterwarnings("ignore:a Frechet distance of")
-def test_texts_beside_the_videos_give_clipsim(latentloom, films, worse, tmp_path):
-    clip = tiny_clip(tmp_path / "clip", ["a bar on the road"])
-    assert "put NAME.txt beside" in refusal(latentloom("evaluate", films, worse, *LEARNED, "--clip", clip))
-    for number in range(2):
-        (worse / f"drive{number}.txt").write_text("a bar on the road")
-    assert "is no CLIP folder" in refusal(latentloom("evaluate", films, worse, *LEARNED, "--clip", worse))
-    result = latentloom("evaluate", films, worse, "-o", tmp_path / "a.json", *LEARNED, "--clip", clip)
-    assert result.code == 0, result.err
-    report = json.loads((tmp_path / "a.json").read_text())
-    assert report["clipsim"]["real"] is None and report["clipsim"]["fake"]["videos"] == 2
-    assert -1 <= report["clipsim"]["fake"]["mean"] <= 1
-    assert report["receipt"]["networks"]["clip"]["sha256"]
-
-
-@pytest.mark.filterwarnings("ignore:a Frechet distance of")
 def test_the_receipt_says_what_the_numbers_owe_to(latentloom, films, tmp_path):
-    assert latentloom("evaluate", films, films, "-o", tmp_path / "a.json", *AT, "--no-warp").code == 0
+    assert latentloom("evaluate", films, films, "-o", tmp_path / "a.json", *QUICK).code == 0
     receipt = json.loads((tmp_path / "a.json").read_text())["receipt"]
     assert receipt["settings"]["size"] == [32, 64] and "Lanczos" in receipt["settings"]["resize"]
     assert receipt["settings"]["window"] == 4 and receipt["settings"]["stride"] == 1 and receipt["seed"] == 0
@@ -142,39 +86,69 @@ def test_the_receipt_says_what_the_numbers_owe_to(latentloom, films, tmp_path):
     assert real["codecs"] == {"h264": 2} and real["containers"] == {"mov": 2} and len(real["files"]) == 2
     digest = hashlib.sha256((films / "drive0.mp4").read_bytes()).hexdigest()
     assert real["files"]["drive0"] == digest
-    assert receipt["networks"]["own"]["sha256"] is None
+    own = receipt["networks"]["own"]
+    assert len(own["sha256"]) == 64 and "64x128" in own["preprocessing"]
     assert receipt["environment"]["versions"]["torch"] and receipt["environment"]["versions"]["pillow"]
 
 
-@pytest.mark.filterwarnings("ignore:a Frechet distance of")
-def test_explain_names_what_differs_and_what_usually_matters(latentloom, films, worse, tmp_path):
-    settings = {"a": ("--size", "32x64"), "b": ("--size", "16x32", "--videos", 1, "--seed", 1)}
-    for name, options in settings.items():
-        output = ("-o", tmp_path / f"{name}.json", "--no-warp", "--window", 4)
-        assert latentloom("evaluate", films, worse, *output, *options).code == 0
-    result = latentloom("evaluate", "explain", tmp_path / "a.json", tmp_path / "b.json")
+def test_what_cannot_be_judged_is_refused_and_nothing_is_written(latentloom, films, worse, tmp_path):
+    shutil.copytree(worse, tmp_path / "worse")
+    worse = tmp_path / "worse"
+    (worse / "drive1.mp4").rename(worse / "other.mp4")
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "there.json").write_text("{}")
+    latentloom("prepare", films, "-o", tmp_path / "data", "--size", "16x32")
+    before = files_under(tmp_path)
+
+    def refused(*words):
+        return refusal(latentloom("evaluate", *words, "-o", tmp_path / "out.json"))
+
+    assert "has no partner" in refused(films, worse, "--paired", *AT)
+    assert "no such folder" in refused(films, tmp_path / "nothing")
+    assert "no videos in this folder" in refused(films, tmp_path / "empty")
+    message = refused(films, films, *QUICK, "--window", 100)
+    assert "no video has 100 frames, the longest 12" in message and "--window" in message
+    assert "judge at that size, --size 16x32" in refused(films, tmp_path / "data", *AT)
+    assert "expected at least 1x1" in refused(films, films, "--size", "0x64")
+    assert "features describe 4 frames or more" in refused(films, films, *AT, "--window", 3)
+    assert "expected a whole number from 1 to" in refused(films, films, *AT, "--processes", 0)
+    assert "JSON; plots go beside them" in refusal(latentloom("evaluate", films, films, "-o", tmp_path / "out.png"))
+    message = refusal(latentloom("evaluate", films, films, "-o", tmp_path / "there.json"))
+    assert "exists" in message and "--force" in message
+    assert files_under(tmp_path) == before
+
+
+def test_plots_that_exist_are_not_overwritten_without_being_asked(latentloom, films, tmp_path):
+    (tmp_path / "out.png").write_bytes(b"mine")
+    message = refusal(latentloom("evaluate", films, films, "-o", tmp_path / "out.json", *AT))
+    assert "out.png exists" in message and "--force" in message
+    assert {path.name for path in tmp_path.iterdir()} == {"out.png"}
+
+
+@pytest.mark.filterwarnings("ignore:.*equally many")
+def test_odd_videos_are_judged_or_refused_by_name(latentloom, films, tmp_path):
+    odd = tmp_path / "odd"
+    odd.mkdir()
+    frames = read_video(films / "drive0.mp4").frames
+    write_video(frames[:1], odd / "still.mp4", 6)
+    message = refusal(latentloom("evaluate", films, odd, *QUICK))
+    assert "still.mp4: 1 frame is a picture, not a video" in message
+    (odd / "still.mp4").unlink()
+    write_video(frames[..., :1].expand(-1, -1, -1, 3).contiguous(), odd / "grey.mp4", 6)
+    write_video(frames[:2], odd / "short.mp4", 6)
+    result = latentloom("evaluate", films, odd, *QUICK)
     assert result.code == 0, result.err
-    lines = result.out.splitlines()
-    heads = [line for line in lines if line.endswith("matters:")]
-    assert heads[0] == "usually matters:"
-    words = [line.split()[0] for line in lines if line.startswith("  ")]
-    fields = [word for word in words if word.startswith(("settings.", "inputs."))]
-    assert fields[0] == "settings.size"
-    assert fields.index("inputs.fake.videos") < fields.index("inputs.fake.digest")
-    assert "frame difference, fake over real" in result.out
-    (tmp_path / "c.json").write_text((tmp_path / "a.json").read_text())
-    result = latentloom("evaluate", "explain", tmp_path / "a.json", tmp_path / "c.json")
-    assert result.code == 0 and "agree in every field" in result.out
+    assert "1 of 2 generated videos are shorter than a window of 4 frames" in result.out
+    (odd / "text.mp4").write_text("no video")
+    assert "text.mp4" in refusal(latentloom("evaluate", films, odd, *QUICK))
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [("{}", "holds no receipt"), ("[", "is no JSON"), ("[" * 100_000, "is no JSON"), ('{"receipt": 1}', "no receipt")],
-)
-def test_explain_refuses_what_is_no_result(latentloom, tmp_path, text, said):
-    (tmp_path / "a.json").write_text(text)
-    assert said in refusal(latentloom("evaluate", "explain", tmp_path / "a.json", tmp_path / "a.json"))
-    assert "no such file" in refusal(latentloom("evaluate", "explain", tmp_path / "x.json", tmp_path / "a.json"))
+def test_unequal_counts_are_warned_of(latentloom, films, tmp_path):
+    shutil.copytree(films, tmp_path / "one")
+    (tmp_path / "one" / "drive1.mp4").unlink()
+    with pytest.warns(UserWarning, match="6 real and 3 generated windows.*take equally many"):
+        result = latentloom("evaluate", films, tmp_path / "one", *QUICK)
+    assert result.code == 0 and "generated, 1 videos" in result.out
 
 
 @pytest.fixture
@@ -188,33 +162,85 @@ def faster(films, tmp_path):
     return folder
 
 
-@pytest.mark.filterwarnings("ignore:a Frechet distance of", "ignore:.*equally many")
+@pytest.mark.filterwarnings("ignore:.*equally many")
 def test_sets_of_several_rates_are_refused_and_of_several_sizes_warned_of(latentloom, films, faster, tmp_path):
-    message = refusal(latentloom("evaluate", films, faster, "--no-warp", *AT))
+    message = refusal(latentloom("evaluate", films, faster, *QUICK))
     assert "videos of 6 to 12 frames a second" in message and "--fps 6" in message
-    assert "would repeat some" in refusal(latentloom("evaluate", films, faster, "--no-warp", *AT, "--fps", 12))
+    assert "would repeat some" in refusal(latentloom("evaluate", films, faster, *QUICK, "--fps", 12))
     latentloom("prepare", faster, "-o", tmp_path / "data", "--size", "32x64")
-    message = refusal(latentloom("evaluate", films, tmp_path / "data", "--no-warp", *AT, "--fps", 6))
+    message = refusal(latentloom("evaluate", films, tmp_path / "data", *QUICK, "--fps", 6))
     assert "prepare it with --fps 6" in message
     with pytest.warns(UserWarning, match="real 32x64, generated 64x128.*softer"):
-        result = latentloom("evaluate", films, faster, "--no-warp", *AT, "--fps", 6)
+        result = latentloom("evaluate", films, faster, *QUICK, "--fps", 6)
     assert result.code == 0, result.err
 
 
-@pytest.mark.filterwarnings("ignore:a Frechet distance of")
 def test_fewer_videos_are_drawn_by_seed_and_more_than_there_are_refused(latentloom, films, worse, tmp_path):
-    assert "holds 2 real videos" in refusal(latentloom("evaluate", films, worse, "--no-warp", *AT, "--videos", 3))
+    assert "holds 2 real videos" in refusal(latentloom("evaluate", films, worse, *QUICK, "--videos", 3))
     names = set()
     for seed in range(4):
         output = ("-o", tmp_path / f"{seed}.json", "--seed", seed)
-        assert latentloom("evaluate", films, worse, "--paired", "--no-warp", *AT, "--videos", 1, *output).code == 0
+        assert latentloom("evaluate", films, worse, "--paired", *QUICK, "--videos", 1, *output).code == 0
         inputs = json.loads((tmp_path / f"{seed}.json").read_text())["receipt"]["inputs"]
         assert list(inputs["real"]["files"]) == list(inputs["fake"]["files"])
         names |= set(inputs["real"]["files"])
     assert names == {"drive0", "drive1"}
 
 
-def test_one_window_a_side_has_no_fvd(latentloom, films, networks):
-    first, second = sorted(films.iterdir())
-    message = refusal(latentloom("evaluate", first, second, *LEARNED, "--i3d", networks[0]))
-    assert "at least 2 of each" in message and "--window" in message
+def test_without_matplotlib_or_opencv_a_line_says_what_is_left_out(latentloom, films, tmp_path, monkeypatch):
+    import importlib.util
+
+    there = importlib.util.find_spec
+    missing = {"matplotlib", "cv2"}
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *more: None if name in missing else there(name, *more)
+    )
+    result = latentloom("evaluate", films, films, "-o", tmp_path / "a.json", *AT, "--resamples", 0)
+    assert result.code == 0, result.err
+    assert "plots: left out, they need matplotlib (pip install 'latentloom[eval]')" in result.out
+    assert "warp error: left out, it needs OpenCV (pip install 'latentloom[eval]')" in result.out
+    assert {path.name for path in tmp_path.iterdir()} == {"a.json"}
+
+
+@pytest.mark.filterwarnings("ignore:.*equally many")
+def test_futures_of_one_start_are_compared_with_each_other_and_with_real_videos(latentloom, films, tmp_path):
+    folder = tmp_path / "futures"
+    folder.mkdir()
+    first = read_video(films / "drive0.mp4").frames
+    for number, frames in enumerate((first, first.flip(0), first), 1):
+        write_video(frames, folder / f"out-{number}.mp4", 6)
+    result = latentloom(
+        "evaluate", films, folder, *QUICK, "--diversity", "-o", tmp_path / "a.json", "--windows-per-video", 2
+    )
+    assert result.code == 0, result.err
+    assert "diversity of generated NAME-1, NAME-2, ...: 3 pairs of 1 names" in result.out
+    found = json.loads((tmp_path / "a.json").read_text())["diversity"]
+    assert found["fake"]["pairs"] == 3 and found["fake"]["groups"] == 1
+    assert found["fake"]["pixels"] > 5 and found["fake"]["features"] > 0
+    assert found["real"]["pixels"] > 5
+    message = refusal(latentloom("evaluate", films, films, *QUICK, "--diversity"))
+    assert "holds no two of one NAME" in message and "--rollouts" in message
+
+
+def test_a_copy_of_training_footage_is_named(latentloom, films, worse, tmp_path):
+    made = tmp_path / "made"
+    made.mkdir()
+    known = read_video(films / "drive0.mp4").frames
+    write_video(known[2:10], made / "copy.mp4", 6)
+    write_video(torch.full((12, 32, 64, 3), 240, dtype=torch.uint8), made / "new.mp4", 6)
+    held_out = tmp_path / "held_out"
+    held_out.mkdir()
+    write_video(read_video(films / "drive1.mp4").frames.flip(2), held_out / "drive.mp4", 6)
+    write_video(known.flip(1).flip(2), held_out / "other.mp4", 6)
+    quick = [*QUICK, "--window", 8]
+    result = latentloom("evaluate", held_out, made, *quick, "--training", films, "-o", tmp_path / "a.json")
+    assert result.code == 0, result.err
+    assert "1 of 2 generated videos are nearer than any real one" in result.out
+    assert "copy to drive0 from frame 2" in result.out
+    found = json.loads((tmp_path / "a.json").read_text())
+    assert found["memorisation"]["nearest"]["copy"]["distance"] < 3 < found["memorisation"]["real"]["smallest"]
+    assert found["receipt"]["inputs"]["training"]["videos"] == 2
+    result = latentloom("evaluate", films, made, *quick, "--training", films)
+    assert result.code == 0 and "2 real videos are in the training footage: give held-out ones" in result.out
+    message = refusal(latentloom("evaluate", held_out, made, *quick, "--training", tmp_path / "nothing"))
+    assert "nothing" in message

@@ -48,6 +48,24 @@ class TinyInception(nn.Module):
         return features if return_features else (8 * features).softmax(1)
 
 
+class TinyC3D(nn.Module):
+    """Called as StyleGAN-V's file: video ``n 3 16 h w`` uint8, of any size; gives probabilities of 7 classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weight", torch.randn(7, 3, 16, 8, 8, generator=torch.Generator().manual_seed(2)) / 55)
+
+    def forward(self, video: Tensor) -> Tensor:
+        n, c, t, h, w = video.shape
+        if video.dtype != torch.uint8 or t != 16:
+            raise RuntimeError("expected 16 frames, uint8")
+        frames = video.transpose(1, 2).reshape(n * t, c, h, w).float() / 128 - 1
+        frames = F.interpolate(frames, size=[112, 112], mode="bilinear", align_corners=False)
+        video = frames.reshape(n, t, c, 112, 112).transpose(1, 2).flip([1])
+        hidden = F.conv3d(video, self.weight, stride=[1, 8, 8]).abs().mean(dim=[2, 3, 4])
+        return (20 * hidden).softmax(1)
+
+
 class Shapeless(nn.Module):
     """Takes the arguments of I3D and answers with one number."""
 

@@ -3,7 +3,7 @@
 ``evaluate REAL FAKE`` judges, ``evaluate explain A.json B.json`` compares two receipts.
 """
 
-import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,14 +12,14 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from latentloom.cli.evaluation_options import EvaluationOptions
-from latentloom.cli.evaluation_report import print_report
-from latentloom.cli.explain import explain
-from latentloom.cli.progress import progress
+from latentloom.cli.explain import SCHEMA, explain
 from latentloom.cli.shared_options import takes
 
 if TYPE_CHECKING:
     from latentloom.cli.evaluation_inputs import VideoSet
     from latentloom.cli.evaluation_networks import Networks
+    from latentloom.cli.evaluation_stacks import Wanted
+    from latentloom.stack_folder import StackFolder
 
 SAMPLING = "windows one after another from the first frame, none shared; videos drawn by seed where fewer are asked for"
 RESIZE = "crop around the centre to the aspect, then area average (smaller) or Lanczos (larger)"
@@ -47,7 +47,7 @@ app.command("explain")(explain)
 @takes(EvaluationOptions)
 def evaluate(
     real: Annotated[Path, typer.Argument(metavar="REAL", help="A video, a folder of videos, or a dataset folder.")],
-    fake: Annotated[Path, typer.Argument(metavar="FAKE", help="The same, generated.")],
+    fake: Annotated[Path, typer.Argument(metavar="FAKE", help="The same, generated; or a stack, which makes them.")],
     options: EvaluationOptions,
 ) -> None:
     """Judge generated videos beside real ones. `latentloom evaluate explain A.json B.json` tells two results apart.
@@ -57,67 +57,61 @@ def evaluate(
     no FVD and compares only with its own kind. What a number owes to is in the receipt, which -o writes with it.
     """
     options.check()
-    from latentloom.cli.evaluation_inputs import check_comparable, check_names, video_set
-    from latentloom.cli.evaluation_networks import check_captions, named_networks
-    from latentloom.files import write_text
+    from latentloom.cli.evaluation_figures import judged
+    from latentloom.cli.evaluation_inputs import VideoSet, check_comparable
+    from latentloom.cli.evaluation_networks import named_networks
+    from latentloom.cli.evaluation_report import print_report, write_report
+    from latentloom.cli.evaluation_stacks import made_videos, stack_at
 
-    size = options.judged_size
-    sides = (("real", real), ("generated", fake))
-    theirs, ours = (
-        video_set(side, path, size, options.fps, options.split).drawn(options.videos, options.seed)
-        for side, path in sides
-    )
-    if options.paired:
-        check_names(theirs, ours)
-    check_comparable(theirs, ours, options.fps)
-    check_captions(options.clip, theirs, ours)
-    networks = named_networks(options)
-    report = _report(theirs, ours, networks, options)
-    report["receipt"] = _receipt(theirs, ours, networks, report, options)
+    stack = stack_at(fake)
+    theirs, ours, known = _given(real, fake, stack, options)
+    networks = named_networks(options)  # before anything that takes long: a wrong file is told at once
+    if not isinstance(ours, VideoSet):
+        assert stack is not None
+        ours = made_videos(stack, ours, theirs, options)
+        check_comparable([theirs, ours], options.fps)
+    sets = {"real": theirs, "fake": ours, **({} if known is None else {"training": known})}
+    figures = judged(sets, networks, options)
+    report = {"schema": SCHEMA, **figures.report, "receipt": _receipt(sets, networks, figures.report, options)}
     print_report(report)
-    if options.output is not None:
-        write_text(options.output, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
+    write_report(report, figures, options)
 
 
-def _report(real: "VideoSet", fake: "VideoSet", networks: "Networks", options: EvaluationOptions) -> dict[str, Any]:
-    from latentloom.cli.evaluation_networks import clip_similarities
-    from latentloom.evaluation import comparison
+def _given(
+    real: Path, fake: Path, stack: "StackFolder | None", options: EvaluationOptions
+) -> "tuple[VideoSet, VideoSet | list[Wanted], VideoSet | None]":
+    """Real videos, generated ones (or those that the stack is to make) and footage of the training.
 
-    windows = comparison.Windows(length=options.window, stride=options.stride, per_video=options.windows_per_video)
-    warp = options.warp and _can_warp()
-    figures = [
-        comparison.figures_of(side.frames(), windows=windows, warp=warp, networks=networks.extractors)
-        for side in (real, fake)
-    ]
-    with progress("intervals") as advance:
-        chance = comparison.Chance(
-            seed=options.seed, resamples=options.resamples, advance=lambda done, total: advance(done, total)
-        )
-        compared = comparison.compared(figures[0], figures[1], chance)
-    report: dict[str, Any] = {
-        "real": {"path": str(real.path), **figures[0].to_dict()},
-        "fake": {"path": str(fake.path), **figures[1].to_dict()},
-        **compared,
-    }
-    if options.paired:
-        report |= comparison.paired(real.frames(), fake.frames())
-    if networks.clip is not None:
-        both = [clip_similarities(networks.clip, side, options.batch_size) for side in (real, fake)]
-        report["clipsim"] = dict(zip(("real", "fake"), both, strict=True))
-    return report
+    What is wrong with any of them shows here, before networks are loaded and videos are made. Raises ``ValueError``.
+    """
+    from latentloom.cli.evaluation_figures import check_groups
+    from latentloom.cli.evaluation_inputs import VideoSet, check_comparable, check_names, video_set
+    from latentloom.cli.evaluation_networks import check_captions
+    from latentloom.cli.evaluation_stacks import check_options, wanted_videos
 
-
-def _can_warp() -> bool:
-    from importlib.util import find_spec
-
-    if find_spec("cv2") is None:
-        print("warp error: left out, it needs OpenCV (pip install 'latentloom[eval]')")
-        return False
-    return True
+    size, fps = options.judged_size, options.fps
+    theirs = video_set("real", real, size, fps, options.split)
+    known = None if options.training is None else video_set("training", options.training, size, fps, "train")
+    check_options(stack, fake, options, theirs)
+    if stack is not None:
+        assert options.videos is not None
+        ours = wanted_videos(theirs.texts(options.seed), options.videos, options.seed)
+        theirs = theirs.drawn(min(options.videos, len(theirs.videos)), options.seed)
+        check_captions(options.clip, theirs)
+    else:
+        theirs = theirs.drawn(options.videos, options.seed)
+        ours = video_set("generated", fake, size, fps, options.split).drawn(options.videos, options.seed)
+        check_captions(options.clip, ours)
+        if options.paired:
+            check_names(theirs, ours)
+        if options.diversity:
+            check_groups(ours)
+    check_comparable([one for one in (theirs, ours, known) if isinstance(one, VideoSet)], fps)
+    return theirs, ours, known
 
 
 def _receipt(
-    real: "VideoSet", fake: "VideoSet", networks: "Networks", report: dict[str, Any], options: EvaluationOptions
+    sets: "Mapping[str, VideoSet]", networks: "Networks", report: Mapping[str, Any], options: EvaluationOptions
 ) -> dict[str, Any]:
     """Everything the figures depend on."""
     import torch
@@ -127,6 +121,9 @@ def _receipt(
 
     machine = environment(torch.float32, compute_device())
     machine["versions"] |= {name: library_version(name) for name in ("pillow", "opencv-python-headless", "einops")}
+    inputs = {name: one.receipt() for name, one in sets.items()}
+    for name in ("real", "fake"):
+        inputs[name]["windows"] = report[name]["windows"]
     return {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "settings": {
@@ -141,13 +138,11 @@ def _receipt(
             "split": options.split,
             "warp": report["real"]["warp_error"] is not None,
             "batch_size": options.batch_size,
+            "processes": options.processes,
             "resamples": options.resamples,
         },
         "seed": options.seed,
-        "inputs": {
-            name: {**side.receipt(), "windows": report[name]["windows"]}
-            for name, side in (("real", real), ("fake", fake))
-        },
+        "inputs": inputs,
         "networks": networks.receipt,
         "environment": machine,
     }

@@ -3,22 +3,26 @@
 import hashlib
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from latentloom.cli.progress import progress
+from latentloom.files import printable
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from latentloom.data.manifest import Dataset
 
 RATE_TOLERANCE = 0.01  # 29.97 and 30 are one rate
 
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFile:
-    """One video: what reads its frames ``t h w 3``, and what its file says of itself."""
+    """One video: what reads its frames ``t h w 3``, in any process, and what its file says of itself."""
 
     name: str
     load: "Callable[[], Tensor]"
@@ -33,11 +37,15 @@ class VideoFile:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoSet:
-    """The videos of one argument, sorted by name; ``side`` is "real" or "generated"."""
+    """The videos of one argument, sorted by name; ``side`` is "real", "generated" or "training".
+
+    ``made`` says how they were made, where this very run asked a stack for them.
+    """
 
     side: str
     path: Path
     videos: tuple[VideoFile, ...]
+    made: Mapping[str, Any] | None = field(default=None, compare=False)
 
     def frames(self) -> "Iterator[Tensor]":
         """The frames of each video, with progress."""
@@ -53,12 +61,19 @@ class VideoSet:
             return self
         if count > len(self.videos):
             raise ValueError(
-                f"--videos {count}: {self.path} holds {len(self.videos)} {self.side} videos, give more or ask for fewer"
+                f"--videos {count}: {printable(self.path)} holds {len(self.videos)} {self.side} videos, give more or"
+                " ask for fewer"
             )
+        return replace(self, videos=tuple(self.videos[k] for k in sorted(self._order(seed)[:count])))
+
+    def texts(self, seed: int) -> list[str]:
+        """The caption of each video, "" without one, in the order in which ``drawn`` takes them."""
+        return [self.videos[k].caption or "" for k in self._order(seed)]
+
+    def _order(self, seed: int) -> list[int]:
         import torch
 
-        order = torch.randperm(len(self.videos), generator=torch.Generator().manual_seed(seed))
-        return replace(self, videos=tuple(self.videos[k] for k in sorted(order[:count].tolist())))
+        return torch.randperm(len(self.videos), generator=torch.Generator().manual_seed(seed)).tolist()
 
     def receipt(self) -> dict[str, Any]:
         """Counts of what the files are, and a hash of each; ``digest`` is of all hashes, whatever the names."""
@@ -67,8 +82,10 @@ class VideoSet:
         digests = {video.name: digest_of(video.file) for video in self.videos}
         together = hashlib.sha256("\n".join(sorted(digests.values())).encode()).hexdigest()
         captions = [video.caption for video in self.videos if video.caption is not None]
+        made = {} if self.made is None else {"made": dict(self.made)}
         return {
             "path": str(self.path),
+            **made,
             "videos": len(self.videos),
             "sizes": dict(Counter("{}x{}".format(*video.size) for video in self.videos)),
             "rates": dict(Counter(f"{video.fps:.3f}" for video in self.videos)),
@@ -87,34 +104,52 @@ def video_set(side: str, path: Path, size: tuple[int, int], fps: float | None, s
     Raises:
         ValueError: no video there, an unreadable header, a dataset of another size or rate, or slower than ``fps``.
     """
-    videos = _clips(path, size, fps, split) if (path / "dataset.json").is_file() else _files(path, size, fps)
+    is_dataset = (path / "dataset.json").is_file()
+    videos = _clips(path, size, fps, split) if is_dataset else _files(*_listed(path), size, fps)
+    return _checked_set(side, path, videos, fps)
+
+
+def set_of_files(side: str, folder: Path, files: Sequence[Path], size: tuple[int, int], fps: float | None) -> VideoSet:
+    """The same of some files of a folder, whatever else lies there. Raises ``ValueError``."""
+    return _checked_set(side, folder, _files(folder, files, size, fps), fps)
+
+
+def _checked_set(side: str, path: Path, videos: Sequence[VideoFile], fps: float | None) -> VideoSet:
     for video in videos:
         if fps is not None and video.fps < fps * (1 - RATE_TOLERANCE):
             raise ValueError(
-                f"{video.file}: {video.fps:g} frames a second; --fps {fps:g} would repeat some, judge both at"
-                f" {video.fps:g} or less"
+                f"{printable(video.file)}: {video.fps:g} frames a second; --fps {fps:g} would repeat some, judge both"
+                f" at {video.fps:g} or less"
             )
     return VideoSet(side=side, path=path, videos=tuple(sorted(videos, key=lambda video: video.name)))
 
 
-def check_comparable(real: VideoSet, fake: VideoSet, fps: float | None) -> None:
+def check_comparable(sets: Sequence[VideoSet], fps: float | None) -> None:
     """Warn of several sizes, refuse several rates where no ``fps`` brings them to one. Raises ``ValueError``."""
-    rates = {video.fps for side in (real, fake) for video in side.videos}
-    if fps is None and max(rates) > min(rates) * (1 + RATE_TOLERANCE):
-        ours, theirs = (statistics.median(video.fps for video in side.videos) for side in (real, fake))
-        raise ValueError(
-            f"videos of {min(rates):g} to {max(rates):g} frames a second (real about {ours:g}, generated about"
-            f" {theirs:g}): judge all at one rate, --fps {min(rates):g}"
-        )
-    sizes = [sorted({video.size for video in side.videos}) for side in (real, fake)]
-    if len({size for side in sizes for size in side}) > 1:
+    check_rates({one.side: [video.fps for video in one.videos] for one in sets}, fps)
+    sizes = {one.side: sorted({video.size for video in one.videos}) for one in sets}
+    if len({size for found in sizes.values() for size in found}) > 1:
         import warnings
 
-        shown = [" ".join(f"{height}x{width}" for height, width in side[:4]) for side in sizes]
+        shown = [
+            f"{side} {' '.join(f'{height}x{width}' for height, width in found[:4])}" for side, found in sizes.items()
+        ]
         warnings.warn(
-            f"videos of several sizes (real {shown[0]}, generated {shown[1]}) are brought to one: what was enlarged is"
-            " softer, and distances see that; make both at one size for a fair number",
+            f"videos of several sizes ({', '.join(shown)}) are brought to one: what was enlarged is softer, and"
+            " distances see that; make all at one size for a fair number",
             stacklevel=2,
+        )
+
+
+def check_rates(rates: Mapping[str, Iterable[float]], fps: float | None) -> None:
+    """Refuse several rates where no ``fps`` brings them to one. Raises ``ValueError``."""
+    by_side = {side: list(found) for side, found in rates.items()}
+    every = [rate for found in by_side.values() for rate in found]
+    if fps is None and max(every) > min(every) * (1 + RATE_TOLERANCE):
+        usual = [f"{side} about {statistics.median(found):g}" for side, found in by_side.items()]
+        raise ValueError(
+            f"videos of {min(every):g} to {max(every):g} frames a second ({', '.join(usual)}): judge all at one rate,"
+            f" --fps {min(every):g}"
         )
 
 
@@ -125,36 +160,48 @@ def check_names(real: VideoSet, fake: VideoSet) -> None:
         raise ValueError(f"--paired: {alone[0]} has no partner of that name; both folders need the same names")
 
 
-def _files(path: Path, size: tuple[int, int], fps: float | None) -> list[VideoFile]:
-    from latentloom.data.captions import find_captions
+def _listed(path: Path) -> tuple[Path, list[Path]]:
     from latentloom.data.prepare import list_videos
 
+    if (path / "stack.json").is_file():
+        raise ValueError(f"{printable(path)} is a stack, no footage; give the stack as second argument, to be judged")
     folder, files, _ = list_videos(path)
+    return folder, files
+
+
+def _files(folder: Path, files: Sequence[Path], size: tuple[int, int], fps: float | None) -> list[VideoFile]:
+    from latentloom.data.captions import find_captions
+
     captions, _ = find_captions(folder, files, None)
     videos: dict[str, VideoFile] = {}
     for file in files:
         name = str(file.relative_to(folder).with_suffix(""))
         if name in videos:
-            raise ValueError(f"{path} holds two videos called {name}; take one of them out")
+            raise ValueError(f"{printable(folder)} holds two videos called {printable(name)}; take one of them out")
         videos[name] = _video(name, file, size, fps, captions.get(file))
     return list(videos.values())
 
 
 def _video(name: str, file: Path, size: tuple[int, int], fps: float | None, caption: str | None) -> VideoFile:
     from latentloom.data.decoding import open_video
-    from latentloom.data.video import read_video
 
     with open_video(file) as (header, _):
         facts = _stream_facts(file)
         return VideoFile(
             name=name,
-            load=lambda: read_video(file, fps, size=size).frames,
+            load=partial(_frames_of_file, file, fps, size),
             file=file,
             size=(header.height, header.width),
             fps=float(header.rate),
             caption=caption,
             **facts,
         )
+
+
+def _frames_of_file(file: Path, fps: float | None, size: tuple[int, int]) -> "Tensor":
+    from latentloom.data.video import read_video
+
+    return read_video(file, fps, size=size).frames
 
 
 def _stream_facts(file: Path) -> Mapping[str, str]:
@@ -179,16 +226,23 @@ def _clips(path: Path, size: tuple[int, int], fps: float | None, split: str) -> 
 
     dataset = Dataset.load(path)
     if dataset.size != size:
-        raise ValueError(f"{path} holds frames of {dataset.size[0]}x{dataset.size[1]}; judge at that --size")
-    clips = [record for record in dataset.records if record.contiguous and record.num_frames > 1]
-    chosen = [record for record in clips if record.split == split] or clips
-    rates: Sequence[float] = sorted({record.fps for record in chosen})
-    if fps is not None and rates and rates[-1] > fps * (1 + RATE_TOLERANCE):
-        raise ValueError(f"{path} holds clips of {rates[-1]:g} frames a second; prepare it with --fps {fps:g}")
+        height, width = dataset.size
+        raise ValueError(
+            f"{printable(path)} holds frames of {height}x{width}; judge at that size, --size {height}x{width}"
+        )
+    clips = [(k, record) for k, record in enumerate(dataset.records) if record.contiguous and record.num_frames > 1]
+    chosen = [(k, record) for k, record in clips if record.split == split] or clips
+    if not chosen:
+        raise ValueError(f"{printable(path)} holds pictures alone, no clip of 2 frames or more; give footage")
+    rates: Sequence[float] = sorted({record.fps for _, record in chosen})
+    if fps is not None and rates[-1] > fps * (1 + RATE_TOLERANCE):
+        raise ValueError(
+            f"{printable(path)} holds clips of {rates[-1]:g} frames a second; prepare it with --fps {fps:g}"
+        )
     return [
         VideoFile(
             name=record.id,
-            load=lambda record=record: dataset.frames(record, range(record.num_frames)),
+            load=partial(_frames_of_clip, path, place),
             file=path / record.file,
             size=size,
             fps=record.fps,
@@ -197,5 +251,19 @@ def _clips(path: Path, size: tuple[int, int], fps: float | None, split: str) -> 
             pixel_format="rgb24",
             caption=record.caption(0, record.num_frames - 1) or None,
         )
-        for record in chosen
+        for place, record in chosen
     ]
+
+
+def _frames_of_clip(path: Path, place: int) -> "Tensor":
+    dataset = _dataset(path)
+    record = dataset.records[place]
+    return dataset.frames(record, range(record.num_frames))
+
+
+@cache
+def _dataset(path: Path) -> "Dataset":
+    """Read once by each process."""
+    from latentloom.data.manifest import Dataset
+
+    return Dataset.load(path)

@@ -9,10 +9,14 @@ from latentloom.cli.options import compute_device
 from latentloom.files import printable
 
 if TYPE_CHECKING:
-    from latentloom.cli.evaluation_inputs import VideoSet
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from latentloom.cli.evaluation_inputs import VideoFile, VideoSet
     from latentloom.evaluation.clipsim import ClipNetwork
-    from latentloom.evaluation.comparison import Extract
     from latentloom.evaluation.torchscript import NetworkFile, ScriptedNetwork
+    from latentloom.evaluation.video_figures import Extract
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,70 +26,73 @@ class Networks:
     extractors: "dict[str, Extract]"
     clip: "ClipNetwork | None"
     receipt: dict[str, dict[str, Any]]
+    batch_size: int
+
+    def similarity(self, video: "VideoFile") -> "Callable[[Tensor], float] | None":
+        """What compares frames with the text of ``video``; None without CLIP or a text."""
+        clip, caption = self.clip, video.caption
+        if clip is None or not caption:
+            return None
+        from latentloom.evaluation.clipsim import clip_similarity
+
+        return lambda frames: clip_similarity(clip.frames(frames, self.batch_size), clip.text(caption))
 
 
-def named_networks(options: EvaluationOptions) -> Networks:
+def named_networks(options: EvaluationOptions, *, tell: bool = True) -> Networks:
     """Load what the options name; all files are hashed and checked before the code of any runs.
+
+    Args:
+        tell: say what is about to run.
 
     Raises:
         ValueError: a file that is missing, damaged, another than its hash says, or no such network.
     """
-    from latentloom.evaluation import comparison, features, fid, fvd
+    from latentloom.evaluation import c3d, comparison, fid, fvd
     from latentloom.evaluation.clipsim import PREPROCESSING, ClipNetwork
     from latentloom.evaluation.torchscript import load_network, read_network_file
 
     named = (
         (comparison.I3D, "--i3d", options.i3d, options.i3d_sha256, fvd.PREPROCESSING),
         (comparison.INCEPTION, "--inception", options.inception, options.inception_sha256, fid.PREPROCESSING),
+        (comparison.C3D, "--c3d", options.c3d, options.c3d_sha256, c3d.PREPROCESSING),
     )
     files = {
         name: read_network_file(path, option=option, sha256=digest)
         for name, option, path, digest, _ in named
         if path is not None
     }
-    receipt: dict[str, dict[str, Any]] = {
-        comparison.OWN: {"name": features.NAME, "sha256": None, "preprocessing": _averaged(features.SIZE)}
-    }
+    receipt: dict[str, dict[str, Any]] = {comparison.OWN: _own_line()}
     loaded: dict[str, ScriptedNetwork] = {}
     for name, option, _, _, preprocessing in named:
         if name in files:
-            print(_told(option, files[name], fvd.KNOWN_SHA256))
+            if tell:
+                print(_told(option, files[name], fvd.KNOWN_SHA256))
             loaded[name] = load_network(files[name], compute_device())
             receipt[name] = _line(loaded[name], preprocessing)
     clip = None if options.clip is None else ClipNetwork.load(options.clip, compute_device())
     if clip is not None:
         receipt["clip"] = _line(clip, PREPROCESSING)
-    return Networks(extractors=_extractors(loaded, options), clip=clip, receipt=receipt)
+    return Networks(extractors=_extractors(loaded, options), clip=clip, receipt=receipt, batch_size=options.batch_size)
 
 
-def check_captions(path: Path | None, *sets: "VideoSet") -> None:
+def check_captions(path: Path | None, generated: "VideoSet") -> None:
     """Refuse CLIPSIM of videos without texts. Raises ``ValueError``."""
-    generated = sets[-1]
     if path is not None and not any(video.caption for video in generated.videos):
         raise ValueError(
-            f"--clip compares videos with their texts, and {generated.path} has none; put NAME.txt beside NAME.mp4"
+            f"--clip compares videos with their texts, and {printable(generated.path)} has none; put NAME.txt beside"
+            " NAME.mp4"
         )
 
 
-def clip_similarities(clip: "ClipNetwork", videos: "VideoSet", batch_size: int) -> dict[str, Any] | None:
-    """Mean CLIPSIM of the videos that have a text, and how many these are; None where there is none."""
-    from latentloom.evaluation.clipsim import clip_similarity
-
-    values = [
-        clip_similarity(clip.frames(frames, batch_size), clip.text(video.caption))
-        for video, frames in zip(videos.videos, videos.frames(), strict=True)
-        if video.caption
-    ]
-    return {"mean": sum(values) / len(values), "videos": len(values)} if values else None
-
-
 def _extractors(loaded: "dict[str, ScriptedNetwork]", options: EvaluationOptions) -> "dict[str, Extract]":
-    from latentloom.evaluation import comparison, fid, fvd
+    from latentloom.evaluation import c3d, comparison, fid, fvd, video_network
 
-    extractors: dict[str, Extract] = {}
     batch = options.batch_size
+    extractors: dict[str, Extract] = {comparison.OWN: lambda windows: video_network.video_features(windows, batch)}
     if i3d := loaded.get(comparison.I3D):
         extractors[comparison.I3D] = lambda windows: fvd.i3d_features(i3d, windows, batch)
+    if classifier := loaded.get(comparison.C3D):
+        extractors[comparison.C3D] = lambda windows: c3d.c3d_probabilities(classifier, windows, batch)
     if inception := loaded.get(comparison.INCEPTION):
         extractors[comparison.INCEPTION] = lambda windows: fid.inception_features(
             inception, windows.flatten(0, 1), batch
@@ -111,5 +118,11 @@ def _line(network: "ScriptedNetwork | ClipNetwork", preprocessing: str) -> dict[
     return {"name": network.name, "sha256": network.sha256, "preprocessing": preprocessing}
 
 
-def _averaged(size: tuple[int, int]) -> str:
-    return f"{size[0]}x{size[1]} by averaging areas; x / 127.5 - 1"
+def _own_line() -> dict[str, Any]:
+    from latentloom.evaluation import video_network
+
+    return {
+        "name": video_network.NAME,
+        "sha256": video_network.SHA256,
+        "preprocessing": video_network.PREPROCESSING,
+    }

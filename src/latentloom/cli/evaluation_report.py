@@ -1,64 +1,157 @@
-"""What ``latentloom evaluate`` prints of its figures."""
+"""What ``latentloom evaluate`` prints of its figures, and what it writes: JSON with the receipt, plots beside it."""
 
+import json
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from latentloom.cli.evaluation_options import EvaluationOptions
 from latentloom.cli.tables import print_table
+from latentloom.files import printable, write_text
+
+if TYPE_CHECKING:
+    from latentloom.cli.evaluation_figures import Figures
 
 ROWS = (
     ("frame difference", "frame_difference"),
     ("warp error", "warp_error"),
+    ("flicker power, brightness", "brightness_flicker"),
+    ("flicker power, pixels", "pixel_flicker"),
+)
+DRIFTS = (
     ("brightness drift / 100 frames", "brightness_drift"),
     ("saturation drift / 100 frames", "saturation_drift"),
     ("sharpness drift / 100 frames", "sharpness_drift"),
 )
+DISTANCES = (("Frechet distance", "frechet", "own"), ("FVD", "fvd", "i3d"), ("FID", "fid", "inception"))
+SCORES = (("inception score of frames", "inception_score"), ("inception score of clips, C3D", "c3d_inception_score"))
 TRUSTED_DRIFT = 50
 """Frames of a video below which its slope per 100 frames says more about motion than about drift."""
+SHOWN_NEAREST = 3
+
+
+def write_report(report: Mapping[str, Any], figures: "Figures", options: EvaluationOptions) -> None:
+    """Write what ``-o`` asks for; without matplotlib the plots are left out, which is told."""
+    if options.output is None:
+        return
+    from importlib.util import find_spec
+
+    plot = options.plot
+    if plot is not None and find_spec("matplotlib") is None:
+        print("plots: left out, they need matplotlib (pip install 'latentloom[eval]')")
+        plot = None
+    if plot is not None:
+        from latentloom.evaluation.plots import plot_figures
+
+        plot_figures(figures.real, figures.fake, report, plot)
+    write_text(options.output, json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    beside = "" if plot is None else f"; plots: {printable(plot)}"
+    print(f"figures and receipt: {printable(options.output)}{beside}")
 
 
 def print_report(report: Mapping[str, Any]) -> None:
     """The table of both sets, then what one says of the other."""
-    rows = []
-    for title, name in ROWS:
-        values = [report[side][name] for side in ("real", "fake")]
-        rows.append((title, *("-" if value is None else f"{value:.3f}" for value in values)))
-    counts = [f"{report[side]['num_videos']} videos" for side in ("real", "fake")]
-    print_table(("", *(f"{side}, {count}" for side, count in zip(("real", "fake"), counts, strict=True))), rows)
-    shortest = min(report[side]["num_frames"] / report[side]["num_videos"] for side in ("real", "fake"))
-    if shortest < TRUSTED_DRIFT:
-        print(f"drift is extrapolated: the videos have {shortest:.0f} frames on average, motion alone changes as much")
-    for title, name in (("frame difference, fake over real", "frame_difference_ratio"), ("PSNR, dB", "psnr")):
-        if report.get(name) is not None:
-            print(f"{title}: {report[name]:.3f}")
-    if "flicker" in report:
-        print(f"flicker (error of frame differences): {report['flicker']:.3f}")
-    if report["frechet_distance"] is not None:
-        interval = _between(report["frechet_interval"], 5)
-        print(f"Frechet distance: {report['frechet_distance']:.5f}{interval} ({report['features']}; no FVD)")
-    _print_learned(report)
-
-
-def _print_learned(report: Mapping[str, Any]) -> None:
+    _print_table(report)
+    if "psnr" in report:
+        psnr = "infinite, the videos are equal" if report["psnr"] is None else f"{report['psnr']:.3f} dB"
+        print(f"PSNR: {psnr}; flicker (error of frame differences): {report['flicker']:.3f}")
     networks = report["receipt"]["networks"]
-    for title, name, network in (("FVD", "fvd", "i3d"), ("FID", "fid", "inception")):
+    for title, name, network in DISTANCES:
         if name in report:
-            of = report[name]
-            counts = f"{of['vectors']['real']} real, {of['vectors']['fake']} generated vectors of {of['width']}"
-            print(
-                f"{title}: {of['distance']:.3f}{_between(of['interval'], 3)} ({counts}; {networks[network]['name']},"
-                f" sha256 {networks[network]['sha256'][:12]})"
-            )
+            print(f"{title}: {_distance(report[name], networks[network])}")
     if "kid" in report:
         kid = report["kid"]
         subsets = f"{kid['subsets']} subsets of {kid['subset_size']}"
         print(f"KID: {kid['mean']:.6f}, standard deviation {kid['deviation']:.6f} over {subsets}")
-    for title, name in (("inception score", "inception_score"), ("CLIPSIM", "clipsim")):
+    for title, name in SCORES:
         if name in report:
-            shown = [f"{side} {of['mean']:.4f}" for side, of in report[name].items() if of is not None]
-            print(f"{title}: {', '.join(shown)}")
+            print(f"{title}: {_sides(report[name], _score)}")
+    if "clipsim" in report:
+        print(f"CLIPSIM: {_sides(report['clipsim'], _similarity)}")
+    if "diversity" in report:
+        _print_diversity(report["diversity"])
+    if "memorisation" in report:
+        _print_memorisation(report["memorisation"])
 
 
-def _between(interval: Mapping[str, Any] | None, digits: int) -> str:
-    if interval is None:
-        return ""
-    return f" [{interval['low']:.{digits}f} to {interval['high']:.{digits}f} with other videos]"
+def _print_table(report: Mapping[str, Any]) -> None:
+    sides = {name: report[name] for name in ("real", "fake")}
+    rows = []
+    for title, name in (*ROWS, *DRIFTS):
+        values = [of[name] for of in sides.values()]
+        ratio = "-"
+        if (title, name) in ROWS and all(values):
+            ratio = f"{values[1] / values[0]:.2f}"
+        rows.append((title, *("-" if value is None else f"{value:.3f}" for value in values), ratio))
+    titles = dict(zip(("real", "generated"), sides.values(), strict=True))
+    heads = [f"{title}, {of['num_videos']} videos" for title, of in titles.items()]
+    print_table(("", *heads, "generated / real"), rows)
+    shortest = min(of["num_frames"] / of["num_videos"] for of in sides.values())
+    if shortest < TRUSTED_DRIFT:
+        print(f"drift is extrapolated: the videos have {shortest:.0f} frames on average, motion alone changes as much")
+    for title, of in titles.items():
+        if of["too_short"]:
+            print(
+                f"{of['too_short']} of {of['num_videos']} {title} videos are shorter than a window of {of['window']}"
+                " frames: they count above, not below (--window)"
+            )
+
+
+def _distance(of: Mapping[str, Any] | None, network: Mapping[str, Any]) -> str:
+    if of is None:
+        return "none, it needs 2 windows of each; give more videos, longer ones or a shorter --window"
+    interval = of["interval"]
+    between = ""
+    if interval is not None:
+        between = f" [{interval['low']:.4g} to {interval['high']:.4g} with other videos]"
+    vectors = of["vectors"]
+    counts = f"{vectors['real']} real and {vectors['fake']} generated vectors of {of['width']}"
+    return f"{of['distance']:.4g}{between} ({counts}; {network['name']}, sha256 {network['sha256'][:12]})"
+
+
+def _score(of: Mapping[str, Any]) -> str:
+    spread = "" if of["deviation"] is None else f" ± {of['deviation']:.3f}"
+    parts = "1 part" if of["splits"] == 1 else f"{of['splits']} parts"
+    return f"{of['mean']:.3f}{spread} ({parts} of {of['vectors']})"
+
+
+def _similarity(of: Mapping[str, Any]) -> str:
+    return f"{of['mean']:.4f} (of {of['videos']} videos)"
+
+
+def _sides(of: Mapping[str, Any], told: Any) -> str:
+    titles = {"real": "real", "fake": "generated"}
+    return ", ".join(f"{titles[side]} {told(values)}" for side, values in of.items() if values is not None)
+
+
+def _print_diversity(of: Mapping[str, Any]) -> None:
+    fake, real = of["fake"], of["real"]
+    print(f"diversity of generated NAME-1, NAME-2, ...: {fake['pairs']} pairs of {fake['groups']} names")
+    for name, digits in (("features", 3), ("pixels", 1)):
+        if fake[name] is not None:
+            far = "" if real is None or real[name] is None else f"; any two real videos {real[name]:.{digits}f}"
+            print(f"  {name}: {fake[name]:.{digits}f} apart{far}")
+
+
+def _print_memorisation(of: Mapping[str, Any]) -> None:
+    fake, real = of["fake"], of["real"]
+    print(
+        f"nearest training clip: generated videos are {fake['median']:.1f} levels away (median; the nearest"
+        f" {fake['smallest']:.1f}), real ones {real['median']:.1f} ({real['smallest']:.1f})"
+    )
+    if of["real_in_training"]:
+        print(
+            f"  {of['real_in_training']} real videos are in the training footage: give held-out ones as REAL, or"
+            " nothing can be said"
+        )
+    elif of["nearer_than_any_real"]:
+        nearest = sorted(of["nearest"].items(), key=lambda pair: pair[1]["distance"])
+        shown = [
+            f"{printable(name)} to {printable(clip['name'])} from frame {clip['first']} ({clip['distance']:.1f})"
+            for name, clip in nearest[: min(SHOWN_NEAREST, of["nearer_than_any_real"])]
+        ]
+        print(
+            f"  {of['nearer_than_any_real']} of {fake['videos']} generated videos are nearer than any real one, look at"
+            f" them: {'; '.join(shown)}"
+        )
+    else:
+        print("  no generated video is nearer than the nearest real one")

@@ -11,15 +11,22 @@ MAX_BYTES = 256 << 20
 MAX_SHOWN = 60
 MAX_FILES = 5
 SHOWN_OF_A_HASH = 12
+SCHEMA = 2
+"""Of what ``evaluate -o`` writes; 1 had no field of that name."""
 NUMBERS = (
     ("FVD", ("fvd", "distance")),
     ("FID", ("fid", "distance")),
     ("KID", ("kid", "mean")),
-    ("inception score", ("inception_score", "fake", "mean")),
+    ("inception score of frames", ("inception_score", "fake", "mean")),
+    ("inception score of clips, C3D", ("c3d_inception_score", "fake", "mean")),
     ("CLIPSIM", ("clipsim", "fake", "mean")),
-    ("Frechet distance, own features", ("frechet_distance",)),
-    ("frame difference, fake over real", ("frame_difference_ratio",)),
-    ("warp error, fake", ("fake", "warp_error")),
+    ("Frechet distance, own features", ("frechet", "distance")),
+    ("frame difference, generated over real", ("frame_difference_ratio",)),
+    ("warp error, generated", ("fake", "warp_error")),
+    ("flicker power, brightness, generated", ("fake", "brightness_flicker")),
+    ("flicker power, pixels, generated", ("fake", "pixel_flicker")),
+    ("diversity, features", ("diversity", "fake", "features")),
+    ("nearest training clip, median", ("memorisation", "fake", "median")),
     ("PSNR, dB", ("psnr",)),
 )
 HEADS = ("usually matters", "sometimes matters", "rarely matters")
@@ -31,6 +38,8 @@ def explain(
 ) -> None:
     """Tell why two results differ: the numbers, then what they were measured with, what usually matters first."""
     reports = _report(first), _report(second)
+    if reports[0].get("schema") != reports[1].get("schema"):
+        print("written by different versions of evaluate: fields may be called otherwise, and differ for that alone")
     from latentloom.cli.tables import print_table
     from latentloom.evaluation.receipt import differences
 
@@ -46,30 +55,40 @@ def explain(
         rows = [
             (one.field, _shown(one.first), _shown(one.second), one.why) for one in found if one.weight.value == weight
         ]
-        files = [row for row in rows if ".files." in row[0]]
+        files = [row for row in rows if ".files." in row[0] or ".made.videos." in row[0]]
         rest = len(files) - MAX_FILES
         rows = [row for row in rows if row not in files[MAX_FILES:]]
         if rows:
             print(f"{head}:")
             print_table(("", first.name, second.name, ""), rows)
         if rest > 0:
-            print(f"  and {rest} more files")
+            print(f"  and {rest} more of single files")
 
 
 def _report(path: Path) -> dict[str, Any]:
     """A result with its receipt. Raises ``ValueError``."""
-    from latentloom.files import names_once
+    from latentloom.files import names_once, printable
 
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; `latentloom evaluate REAL FAKE -o FILE` writes one")
+        raise ValueError(f"{printable(path)}: no such file; `latentloom evaluate REAL FAKE -o FILE` writes one")
     if path.stat().st_size > MAX_BYTES:
-        raise ValueError(f"{path} is larger than {MAX_BYTES >> 20} MiB, no result of evaluate is")
+        raise ValueError(f"{printable(path)} is larger than {MAX_BYTES >> 20} MiB, no result of evaluate is")
     try:
         report = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=names_once)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON ({error}); give what `evaluate REAL FAKE -o FILE` wrote") from None
+        raise ValueError(
+            f"{printable(path)} is no JSON ({error}); give what `evaluate REAL FAKE -o FILE` wrote"
+        ) from None
     if not isinstance(report, dict) or not isinstance(report.get("receipt"), dict):
-        raise ValueError(f"{path} holds no receipt; judge again with `latentloom evaluate REAL FAKE -o FILE`")
+        raise ValueError(
+            f"{printable(path)} holds no receipt of an evaluation; judge again with `latentloom evaluate REAL FAKE -o"
+            " FILE`"
+        )
+    if report.get("schema", 1) not in range(1, SCHEMA + 1):
+        raise ValueError(
+            f"{printable(path)} was written by a newer version (its schema is {report['schema']!r:.40}, known are 1 to"
+            f" {SCHEMA}); update latentloom or judge again"
+        )
     return report
 
 

@@ -30,9 +30,18 @@ def drift(frames: UInt8[Tensor, "t h w 3"]) -> Drift:
     Raises:
         ValueError: fewer than two frames.
     """
-    if len(frames) < 2:
-        raise ValueError(f"drift needs at least 2 frames, given {len(frames)}")
-    slopes = [100 * _slope(values) for values in properties(frames)]
+    return drift_of(properties(frames))
+
+
+def drift_of(curves: Float64[Tensor, "3 t"]) -> Drift:
+    """The drift of a video whose ``properties`` are known.
+
+    Raises:
+        ValueError: fewer than two frames.
+    """
+    if curves.shape[1] < 2:
+        raise ValueError(f"drift needs at least 2 frames, given {curves.shape[1]}")
+    slopes = [100 * _slope(values) for values in curves]
     return Drift(brightness=slopes[0], saturation=slopes[1], sharpness=slopes[2])
 
 

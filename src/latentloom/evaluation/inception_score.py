@@ -1,7 +1,8 @@
 """The inception score (Salimans et al. 2016): ``exp(E KL(p(y|x) || p(y)))`` of a classifier's probabilities.
 
 From 1 (every picture looks the same to the classifier) to the number of classes. It never sees real pictures: copies of
-one good picture per class reach the top. The paper's score on UCF-101 is that of a C3D network on clips.
+one good picture per class reach the top. Of frames by Inception (``fid``); of clips by C3D (``c3d``), which is the
+paper's score on UCF-101.
 """
 
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ SPLITS = 10
 
 @dataclass(frozen=True, kw_only=True)
 class InceptionScore:
-    """Mean and standard deviation over ``splits`` parts of the pictures."""
+    """Mean and standard deviation over ``splits`` parts of the pictures; one part has no deviation."""
 
     mean: float
-    deviation: float
+    deviation: float | None
     splits: int
 
 
@@ -42,7 +43,8 @@ def inception_score(probabilities: Float[Tensor, "n k"], splits: int = SPLITS) -
     bounds = [len(rows) * part // splits for part in range(splits + 1)]
     parts = [rows[bounds[part] : bounds[part + 1]] for part in range(splits)]
     scores = torch.stack([_score(part) for part in parts])
-    return InceptionScore(mean=scores.mean().item(), deviation=scores.std(correction=0).item(), splits=splits)
+    deviation = scores.std(correction=0).item() if splits > 1 else None
+    return InceptionScore(mean=scores.mean().item(), deviation=deviation, splits=splits)
 
 
 def _score(rows: Tensor) -> Tensor:

@@ -1,22 +1,46 @@
-"""Which training frame a generated frame is nearest to: shown beside samples, so that copying is seen, not hidden."""
+"""Which training frame or clip generated ones are nearest to: shown beside samples, so that copying is seen.
+
+Frames are averaged down to 16x32 first: what is left of a copy that is shifted by a pixel or differs in noise is still
+a copy. Blind to mirrored, recoloured or far shifted copies and to copied parts; large dark areas (night) make different
+frames near. Distances are to be read beside those of held-out real video: what is nearer than these is a copy.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Float64, Int64, UInt8
 from torch import Tensor
 
-COMPARED_SIZE = (16, 32)  # what is left of a copy that is shifted by a pixel or differs in noise is still a copy
+COMPARED_SIZE = (16, 32)
+NUM_PIXELS = 3 * COMPARED_SIZE[0] * COMPARED_SIZE[1]
 CHUNK = 4096
+CLIPS_AT_ONCE = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestClip:
+    """The training clip nearest to a clip: from frame ``first`` of video ``name``, ``distance`` away (0 to 255)."""
+
+    name: str
+    first: int
+    distance: float
+
+
+def small_frames(frames: UInt8[Tensor, "t h w 3"], batch_size: int = 256) -> Float[Tensor, "t p"]:
+    """Frames as vectors of 16x32 averaged pixels, 0 to 255."""
+    parts = [
+        F.adaptive_avg_pool2d(part.movedim(-1, 1).float(), COMPARED_SIZE).flatten(1)
+        for part in frames.split(batch_size)
+    ]
+    return torch.cat(parts) if parts else torch.zeros(0, NUM_PIXELS)
 
 
 def nearest_frames(
     samples: UInt8[Tensor, "n h w 3"], training_frames: UInt8[Tensor, "m h w 3"], *, chunk_size: int = CHUNK
 ) -> tuple[Int64[Tensor, " n"], Float[Tensor, " n"]]:
     """Index of the nearest training frame of each sample, and their mean squared distance (0 to 65025).
-
-    Frames are averaged down to 16x32 first. Distances are to be read beside those of held-out real frames: a sample
-    nearer than these is a copy. Blind to mirrored, recoloured or far shifted copies and to copied parts; large dark
-    areas (night) make different frames near.
 
     Args:
         chunk_size: training frames compared at once; bounds the memory.
@@ -26,11 +50,11 @@ def nearest_frames(
     """
     if not len(training_frames) or chunk_size < 1:
         raise ValueError(f"{len(training_frames)} training frames in chunks of {chunk_size}, expected at least 1")
-    small = _averaged(samples)
+    small = small_frames(samples).double()
     best = torch.full((len(samples),), torch.inf, dtype=torch.float64)
     where = torch.zeros(len(samples), dtype=torch.int64)
     for start in range(0, len(training_frames), chunk_size):
-        known = _averaged(training_frames[start : start + chunk_size])
+        known = small_frames(training_frames[start : start + chunk_size]).double()
         # |a - b|^2 by products loses digits near 0, where copies are: differences are exact
         distances = torch.stack([(sample - known).square().mean(1) for sample in small])
         nearest, index = distances.min(1)
@@ -39,10 +63,56 @@ def nearest_frames(
     return where, best.float()
 
 
-def _averaged(frames: Tensor, batch_size: int = 256) -> Tensor:
-    """Frames as vectors of 16x32 averaged pixels, float64."""
-    parts = [
-        F.adaptive_avg_pool2d(part.movedim(-1, 1).float(), COMPARED_SIZE).flatten(1)
-        for part in frames.split(batch_size)
-    ]
-    return torch.cat(parts).double() if parts else torch.zeros(0, 3 * COMPARED_SIZE[0] * COMPARED_SIZE[1]).double()
+def nearest_clips(
+    clips: Sequence[Float[Tensor, "l p"]], training: Iterable[tuple[str, Float[Tensor, "_ p"]]], *, stride: int = 1
+) -> list[NearestClip | None]:
+    """The nearest training clip of each clip, frame by frame in order: it may begin at any frame of a training video.
+
+    The distance is the root of the mean squared difference of small frames, over the frames: 0 to 255 levels. A single
+    frame that was copied is found by clips of one frame.
+
+    Args:
+        clips: small frames of clips of equal length.
+        training: name and small frames of each training video, taken once, one at a time.
+        stride: a clip's frames are so far apart in its video, and so are those it is compared with.
+
+    Returns:
+        For each clip the first of the nearest; None where every training video is shorter than it.
+
+    Raises:
+        ValueError: no clip, clips of different lengths or none, or a stride below 1.
+    """
+    if not clips or stride < 1 or not len(clips[0]) or any(len(clip) != len(clips[0]) for clip in clips):
+        raise ValueError(
+            f"{len(clips)} clips at stride {stride}: expected some, of one length, at a stride of 1 or more"
+        )
+    asked = torch.stack(list(clips)).double()
+    best = torch.full((len(clips),), torch.inf, dtype=torch.float64)
+    found: list[NearestClip | None] = [None] * len(clips)
+    span = (asked.shape[1] - 1) * stride + 1
+    for name, frames in training:
+        known = frames.double()
+        if len(known) < span:
+            continue
+        for start in range(0, len(asked), CLIPS_AT_ONCE):
+            part = asked[start : start + CLIPS_AT_ONCE]
+            distances, firsts = _clip_distances(part, known, stride).min(1)
+            for place in (distances < best[start : start + len(part)]).nonzero().flatten().tolist():
+                first = int(firsts[place])
+                exact = (part[place] - known[first : first + span : stride]).square().mean().item()
+                if exact < best[start + place]:
+                    best[start + place] = exact
+                    found[start + place] = NearestClip(name=name, first=first, distance=exact**0.5)
+    return found
+
+
+def _clip_distances(
+    clips: Float64[Tensor, "n l p"], known: Float64[Tensor, "m p"], stride: int
+) -> Float64[Tensor, "n o"]:
+    """The squared distance of each clip to the clip at each of o places, by products: right to about 1e-9 of 65025."""
+    length = clips.shape[1]
+    places = len(known) - (length - 1) * stride
+    squares = clips.square().sum(-1)[..., None] + known.square().sum(-1)
+    frames = squares - 2 * clips @ known.T  # n l m
+    moved = [frames[:, k, k * stride : k * stride + places] for k in range(length)]
+    return torch.stack(moved, 1).mean(1) / clips.shape[2]

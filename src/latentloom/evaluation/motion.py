@@ -7,7 +7,8 @@ generated clips lie between the two (issue of the first experiments: 2 without l
 from collections.abc import Collection
 from itertools import pairwise
 
-from jaxtyping import UInt8
+import torch
+from jaxtyping import Float64, UInt8
 from torch import Tensor
 
 
@@ -20,10 +21,18 @@ def frame_difference(frames: UInt8[Tensor, "t h w 3"]) -> float:
     Raises:
         ValueError: fewer than two frames.
     """
+    return frame_differences(frames).mean().item()
+
+
+def frame_differences(frames: UInt8[Tensor, "t h w 3"]) -> Float64[Tensor, " t-1"]:
+    """The same for each pair of neighbouring frames.
+
+    Raises:
+        ValueError: fewer than two frames.
+    """
     if len(frames) < 2:
         raise ValueError(f"a frame difference needs at least 2 frames, given {len(frames)}")
-    steps = [(later.int() - earlier.int()).abs().double().mean() for earlier, later in pairwise(frames)]
-    return float(sum(steps) / len(steps))
+    return torch.stack([(later.int() - earlier.int()).abs().double().mean() for earlier, later in pairwise(frames)])
 
 
 def frame_difference_ratio(fake: UInt8[Tensor, "n t h w 3"], real: UInt8[Tensor, "m u k l 3"]) -> float:

@@ -1,0 +1,161 @@
+"""The figures of ``latentloom evaluate``, worked out set by set: what it reports, and what its plots are drawn from."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+from latentloom.cli.evaluation_inputs import VideoSet
+from latentloom.cli.evaluation_networks import Networks
+from latentloom.cli.evaluation_options import EvaluationOptions
+from latentloom.cli.evaluation_processes import Judging
+from latentloom.cli.progress import progress
+from latentloom.files import printable
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from latentloom.evaluation.comparison import SetFigures
+    from latentloom.evaluation.diversity import Described
+    from latentloom.evaluation.memorisation import NearestClip
+    from latentloom.evaluation.video_figures import VideoFigures
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Figures:
+    """What is reported, and the figures of both sets that plots show."""
+
+    report: dict[str, Any]
+    real: "SetFigures"
+    fake: "SetFigures"
+
+
+def judged(sets: Mapping[str, VideoSet], networks: Networks, options: EvaluationOptions) -> Figures:
+    """All figures of ``real`` and ``fake``, and of ``fake`` beside ``training`` where that is given.
+
+    Raises:
+        ValueError: videos that cannot be read or judged.
+    """
+    from latentloom.evaluation import comparison
+
+    windows = comparison.Windows(length=options.window, stride=options.stride, per_video=options.windows_per_video)
+    compares = options.diversity or "training" in sets
+    judging = Judging(options=options, windows=windows, warp=options.warp and _can_warp(), small=compares)
+    real, fake = (judging.figures(sets[name], networks) for name in ("real", "fake"))
+    with progress("intervals") as advance:
+        chance = comparison.Chance(
+            seed=options.seed, resamples=options.resamples, advance=lambda done, total: advance(done, total)
+        )
+        compared = comparison.compared(real, fake, chance)
+    report: dict[str, Any] = {
+        "real": {"path": str(sets["real"].path), **real.to_dict()},
+        "fake": {"path": str(sets["fake"].path), **fake.to_dict()},
+        **compared,
+    }
+    if options.paired:
+        pairs = comparison.paired(sets["real"].frames(), sets["fake"].frames())
+        report |= {**pairs, "psnr": pairs["psnr"] if isfinite(pairs["psnr"]) else None}
+    if networks.clip is not None:
+        report["clipsim"] = {"real": _similarity(real), "fake": _similarity(fake)}
+    if options.diversity:
+        report["diversity"] = _diversity(sets["fake"], real, fake, options.seed)
+    if "training" in sets:
+        report["memorisation"] = _memorisation(sets, judging, real, fake)
+    return Figures(report=report, real=real, fake=fake)
+
+
+def check_groups(generated: VideoSet) -> None:
+    """Refuse ``--diversity`` of videos none of which belong together. Raises ``ValueError``."""
+    from latentloom.evaluation.diversity import groups_of
+
+    if not groups_of(video.name for video in generated.videos):
+        raise ValueError(
+            f"--diversity compares videos called NAME-1, NAME-2, ...: {printable(generated.path)} holds no two of one"
+            " NAME; make them with `latentloom generate --rollouts`"
+        )
+
+
+def _can_warp() -> bool:
+    from importlib.util import find_spec
+
+    if find_spec("cv2") is None:
+        print("warp error: left out, it needs OpenCV (pip install 'latentloom[eval]')")
+        return False
+    return True
+
+
+def _similarity(figures: "SetFigures") -> dict[str, Any] | None:
+    """Mean CLIPSIM of the videos that have a text, and how many these are; None where there is none."""
+    values = [video.text_similarity for video in figures.videos if video.text_similarity is not None]
+    return {"mean": sum(values) / len(values), "videos": len(values)} if values else None
+
+
+def _diversity(generated: VideoSet, real: "SetFigures", fake: "SetFigures", seed: int) -> dict[str, Any]:
+    """That of the groups of generated videos, beside the spread of all real ones, where there are two."""
+    from latentloom.evaluation.diversity import diversity, groups_of, spread
+
+    names = [video.name for video in generated.videos]
+    described = dict(zip(names, map(_described, fake.videos), strict=True))
+    groups = [[described[name] for name in members] for members in groups_of(names).values()]
+    known = [_described(video) for video in real.videos]
+    return {
+        "fake": asdict(diversity(groups)),
+        "real": asdict(spread(known, seed=seed)) if len(known) > 1 else None,
+    }
+
+
+def _described(video: "VideoFigures") -> "Described":
+    from latentloom.evaluation.comparison import OWN
+    from latentloom.evaluation.diversity import Described
+
+    assert video.small is not None
+    return Described(features=video.features.get(OWN, video.small[:0]), small=video.small)
+
+
+def _memorisation(
+    sets: Mapping[str, VideoSet], judging: Judging, real: "SetFigures", fake: "SetFigures"
+) -> dict[str, Any]:
+    """How near both sets come to the training footage: of each video the nearest of its windows."""
+    from latentloom.evaluation.memorisation import nearest_clips
+
+    sides = {"real": real, "fake": fake}
+    clips, owners = list["Tensor"](), list[tuple[str, str]]()
+    for side, figures in sides.items():
+        for file, video in zip(sets[side].videos, figures.videos, strict=True):
+            parts = _windows(video, judging)
+            clips += parts
+            owners += [(side, file.name)] * len(parts)
+    found = nearest_clips(clips, judging.small_frames(sets["training"]), stride=judging.windows.stride)
+    if not any(found):
+        raise ValueError(
+            f"no training video has {judging.windows.span} frames; ask for shorter windows (--window) or give longer"
+            " footage (--training)"
+        )
+    nearest: dict[str, dict[str, NearestClip]] = {side: {} for side in sides}
+    for (side, name), clip in zip(owners, found, strict=True):
+        best = nearest[side].get(name)
+        if clip is not None and (best is None or clip.distance < best.distance):
+            nearest[side][name] = clip
+    return _told(nearest)
+
+
+def _windows(video: "VideoFigures", judging: Judging) -> "list[Tensor]":
+    windows, small = judging.windows, video.small
+    assert small is not None
+    return [small[first : first + windows.span : windows.stride] for first in windows.firsts(video.num_frames)]
+
+
+def _told(nearest: "Mapping[str, Mapping[str, NearestClip]]") -> dict[str, Any]:
+    """Smallest and median distance of each side; how many generated videos are nearer than any real one; which."""
+    import statistics
+
+    distances = {side: sorted(clip.distance for clip in clips.values()) for side, clips in nearest.items()}
+    smallest = distances["real"][0]
+    return {
+        side: {"smallest": values[0], "median": statistics.median(values), "videos": len(values)}
+        for side, values in distances.items()
+    } | {
+        "nearer_than_any_real": sum(value < smallest for value in distances["fake"]),
+        "real_in_training": sum(value == 0 for value in distances["real"]),
+        "nearest": {name: asdict(clip) for name, clip in nearest["fake"].items()},
+    }
