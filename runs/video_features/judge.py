@@ -59,7 +59,7 @@ def examined(clips: Clips, count: int, rounds: int, networks: Mapping[str, Extra
         for name, extract in networks.items():
             features[name].append(extract(pixels).double())
         truths.append(truth)
-        ids += batch["id"]
+        ids += 2 * batch["id"]
     joined = {name: torch.cat([truth[name] for truth in truths]) for name in truths[0]}
     return {name: torch.cat(rows) for name, rows in features.items()}, joined, ids
 

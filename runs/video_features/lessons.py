@@ -31,6 +31,8 @@ METRES = 2.0
 """By which the distance driven from frame to frame is divided."""
 ANSWERS = {"steering": 1, "distance": 1, "backward": 1, "order": len(ORDERS), "disorder": 1}
 ANSWERS |= {"place": len(PLACES), "light": len(LIGHTS)}
+WEIGHTS = {"steering": 2.0, "distance": 1.0, "backward": 2.0, "order": 1.0, "disorder": 1.0, "place": 0.3, "light": 0.3}
+"""What is hard to learn counts more, what a single frame tells less."""
 UNTOLD = -1
 """Instead of a class that is not known; an unknown number is NaN."""
 
@@ -84,11 +86,10 @@ def _named(caption: str, names: Sequence[str]) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Lesson:
-    """How one clip is played: frames ``indices``, and what there is to tell of it."""
+    """How a clip is played: frames ``indices``, in one of ``ORDERS``."""
 
     indices: Tensor
     order: int
-    backward: int
 
     @property
     def disorder(self) -> float:
@@ -97,7 +98,7 @@ class Lesson:
 
 
 def drawn_lesson(num_frames: int, generator: torch.Generator) -> Lesson:
-    """Half of the clips in order, the rest spoiled in one of three ways; what is played backward is turned last."""
+    """Half of the clips in order, the rest spoiled in one of three ways."""
     order = int(torch.randint(2 * (len(ORDERS) - 1), (), generator=generator))
     order = order if order < len(ORDERS) else 0
     indices = torch.arange(num_frames)
@@ -109,34 +110,35 @@ def drawn_lesson(num_frames: int, generator: torch.Generator) -> Lesson:
     elif ORDERS[order] == "repeats":
         share = 0.15 + 0.85 * torch.rand((), generator=generator).item()
         indices = repeating_order(num_frames, share, generator)
-    return Lesson(indices=indices, order=order, backward=int(torch.randint(2, (), generator=generator)))
+    return Lesson(indices=indices, order=order)
 
 
 def taught(batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-    """Clips ``n t 3 h w`` as they are shown, and the truth of each; half are mirrored, which turns the wheel."""
+    """Clips ``2n t 3 h w`` as they are shown, and the truth of each: all of them forward, then all of them backward.
+
+    That both directions of a clip come together leaves nothing to tell them by but the direction. Half are mirrored,
+    which turns the wheel.
+    """
     frames, count = batch["frames"], len(batch["frames"])
     lessons = [drawn_lesson(frames.shape[1], generator) for _ in range(count)]
     mirrored = torch.rand(count, generator=generator) < 0.5
-    shown = torch.stack([clip[_turned(lesson)] for clip, lesson in zip(frames, lessons, strict=True)])
+    shown = torch.stack([clip[lesson.indices] for clip, lesson in zip(frames, lessons, strict=True)])
     shown = torch.where(mirrored.view(-1, 1, 1, 1, 1), shown.flip(-1), shown)
     whole = torch.tensor([lesson.order == 0 for lesson in lessons])
     directed = torch.tensor([lesson.order != ORDERS.index("shuffled") for lesson in lessons])
-    backward = torch.tensor([float(lesson.backward) for lesson in lessons])
     unknown = torch.nan
     truth = {
-        "steering": torch.where(whole, batch["steering"] * torch.where(mirrored, -1, 1), unknown),
-        "distance": torch.where(whole, batch["distance"], unknown),
-        "backward": torch.where(directed, backward, unknown),
+        "steering": torch.where(whole, batch["steering"] * torch.where(mirrored, -1, 1), unknown).float(),
+        "distance": torch.where(whole, batch["distance"], unknown).float(),
         "order": torch.tensor([lesson.order for lesson in lessons]),
         "disorder": torch.tensor([lesson.disorder for lesson in lessons]),
         "place": batch["place"],
         "light": batch["light"],
     }
-    return shown, {name: value if value.dtype == torch.long else value.float() for name, value in truth.items()}
-
-
-def _turned(lesson: Lesson) -> Tensor:
-    return lesson.indices.flip(0) if lesson.backward else lesson.indices
+    backward = torch.cat([torch.where(directed, direction, unknown) for direction in (0.0, 1.0)])
+    return torch.cat([shown, shown.flip(1)]), {name: value.repeat(2) for name, value in truth.items()} | {
+        "backward": backward
+    }
 
 
 class Pupil(nn.Module):
@@ -153,7 +155,7 @@ class Pupil(nn.Module):
 
 
 class LessonLoss(nn.Module):
-    """The mean loss over all questions; clips are cut to 8, 12 or 16 frames, brightness and contrast drawn anew."""
+    """The weighted mean of all losses; clips are cut to 8, 12 or 16 frames, brightness and contrast drawn anew."""
 
     def __init__(self, pupil: Pupil) -> None:
         super().__init__()
@@ -166,7 +168,8 @@ class LessonLoss(nn.Module):
         look = torch.randn(2, len(shown), 1, 1, 1, 1, generator=generator)
         answers = self.pupil((shown * (1 + 0.1 * look[0]) + 0.1 * look[1]).clamp(-1, 1))
         losses = {name: loss_of(name, answers[name], truth[name]) for name in ANSWERS}
-        return torch.stack(list(losses.values())).mean(), {name: loss.item() for name, loss in losses.items()}
+        total = torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum() / sum(WEIGHTS.values())
+        return total, {name: loss.item() for name, loss in losses.items()}
 
 
 def loss_of(name: str, answers: Tensor, truth: Tensor) -> Tensor:

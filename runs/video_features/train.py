@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=1000)
-    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=8, help="clips, each shown forward and backward")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     loop = LoopConfig(
