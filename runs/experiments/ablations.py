@@ -8,8 +8,8 @@ Expected: a folder a trial, docs/results/ablations.{json,png} and the tables of 
 larger`` is the twin for a GPU.
 
 Layers of each kind, on one image model a seed, under the same draws; the design of the paper (convolution and
-attention, alpha learned) is the baseline. Two groups are equal: one convolution or attention a site (6 c^2 parameters
-of c channels), and two (12 c^2). Beside them: alpha fixed or one for each frame, everything trained from nothing for as
+attention, alpha learned) is the baseline. Two groups have equally many parameters, within 5 %: convolution or attention
+alone, and twice as many; operations are near. Beside them: alpha fixed or one for each frame, everything trained from nothing for as
 many frames as image model and layers saw together, and the same networks on pixels (patches of 8x8 in the place of
 latents). Context guidance has a file of its own (``context_guidance``).
 """
@@ -51,7 +51,7 @@ PATCH = 8
 BASELINE = "convolution + attention"
 ALONE_TOO = (BASELINE, "pixels", "end to end")
 """Whose image models are judged alone, too: the others share that of the baseline."""
-ATTENTION = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=0, position=1, text=False)
+ATTENTION = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=0, position=3, text=False)
 CONVOLUTION = TemporalResBlockSpec()
 
 
@@ -73,7 +73,7 @@ VARIANTS = {
     "attention": Variant(layers=LayerSet(transformer=ATTENTION)),
     "wide convolution": Variant(layers=replace(BOTH, transformer=None, res_block=replace(CONVOLUTION, expansion=2))),
     BASELINE: Variant(),
-    "transformer": Variant(layers=LayerSet(transformer=replace(ATTENTION, feed_forward_out=2))),
+    "transformer": Variant(layers=LayerSet(transformer=replace(ATTENTION, feed_forward_out=3))),
     "alpha fixed at 0.5": Variant(alpha="fixed"),
     "alpha for each frame": Variant(alpha="frame"),
     "end to end": Variant(end_to_end=True),
