@@ -8,10 +8,11 @@ Expected: a folder a trial, docs/results/ablations.{json,png} and the tables of 
 larger`` is the twin for a GPU.
 
 Layers of each kind, on one image model a seed, under the same draws; the design of the paper (convolution and
-attention, alpha learned) is the baseline. Two groups have equally many parameters, within 5 %: convolution or attention
-alone, and twice as many; operations are near. Beside them: alpha fixed or one for each frame, everything trained from nothing for as
-many frames as image model and layers saw together, and the same networks on pixels (patches of 8x8 in the place of
-latents). Context guidance has a file of its own (``context_guidance``).
+attention, alpha learned) is the baseline. Convolution and attention alone have equally many parameters, within 5 %,
+and so have the baseline, wide convolutions and transformers, twice as many; operations are near. Beside them: alpha
+fixed or one for each frame, everything trained from nothing for as many frames as image model and layers saw together,
+and the same networks on pixels (patches of 8x8 in the place of latents). Context guidance has a file of its own
+(``context_guidance``).
 """
 
 import argparse

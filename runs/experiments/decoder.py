@@ -1,6 +1,6 @@
 """The autoencoder's decoder: image, temporal, and temporal against a discriminator of clips or of frames (paper, App.).
 
-    python -m runs.experiments.decoder work/decoder --clips work/clips
+    python -m runs.experiments.decoder work/decoder --clips work/clips --page
     python -m runs.experiments.decoder work/tiny --tiny                 # the same path in half a minute, of no use
 
 work/clips is the footage of ``runs/drive_small``. Expected: docs/results/decoder.md, about 45 core-minutes with

@@ -2,7 +2,7 @@
 
     python runs/drive_small/world.py -o work/held --name held --scenes 800 --held-out-only --frames 8 --fps 6.5 \
         --first-seed 20000 --size 512 1024
-    python -m runs.experiments.upsampler work/upsampler --large work/large --held work/held
+    python -m runs.experiments.upsampler work/upsampler --large work/large --held work/held --page
     python -m runs.experiments.upsampler work/tiny --tiny             # the same path in half a minute, of no use
 
 work/large is the dataset of ``runs/drive_small``, work/held scenes that nothing was trained on. Expected:

@@ -1,6 +1,6 @@
 """What upsampling costs against patch, frames of a portion and tile (the paper's open question on its upsampler).
 
-    python -m runs.experiments.upsampler_cost work/upsampler_cost
+    python -m runs.experiments.upsampler_cost work/upsampler_cost --page
     python -m runs.experiments.upsampler_cost work/tiny --tiny        # small networks and frames, seconds
 
 Expected: tables of docs/results/upsampler.md and docs/results/upsampler_cost.json in about six core-minutes, no GPU, no
@@ -25,7 +25,7 @@ from statistics import mean
 import torch
 from benchmarks.layouts import LAYOUTS, Layout
 from benchmarks.machine import describe_machine
-from runs.experiments.results import drawn, markdown, put_table
+from runs.experiments.results import PAGES, drawn, markdown, put_table
 from runs.experiments.upsampler_counting import (
     OVERLAP,
     Case,
@@ -242,7 +242,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--page", type=Path, help="put the tables into this page, and figures and plots beside it")
+    parser.add_argument("--page", action="store_true", help="fill docs/results/upsampler.md")
     return parser.parse_args(arguments)
 
 
@@ -269,15 +269,15 @@ def tell(subjects: Sequence[Subject], decoded: Mapping[str, Cost], options: argp
         "subjects": [asdict(subject) for subject in subjects],
         "decoding": {r: asdict(c) for r, c in decoded.items()},
     }
-    folder = options.page.parent if options.page is not None else options.work
+    folder = PAGES if options.page else options.work
     options.work.mkdir(parents=True, exist_ok=True)
     write_text(folder / "upsampler_cost.json", json.dumps({"machine": describe_machine(), **found}, indent=1) + "\n")
     for subject, name in zip(subjects, ("pixel", "latent"), strict=True):
         plot(subject, folder / f"upsampler_cost_{name}.png")
     for name, content in tables.items():
         print(f"\n{name}\n{content}")
-        if options.page is not None:
-            put_table(options.page, name, content)
+        if options.page:
+            put_table(PAGES / "upsampler.md", name, content)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 from tests.evaluation.stand_ins import tiny_clip
+from torchmetrics.functional.multimodal.clip_score import _clip_score_update
 from transformers import CLIPImageProcessorPil
 
 from latentloom.evaluation.clipsim import ClipNetwork, clip_input, clip_similarity
@@ -48,6 +49,29 @@ def test_frames_and_texts_are_embedded_as_transformers_does(clip):
     theirs = (outputs.image_embeds @ outputs.text_embeds.T).mean().item()
     assert ours == pytest.approx(theirs, abs=1e-6)
     assert ours != pytest.approx(clip_similarity(clip.frames(frames), clip.text(TEXTS[1])), abs=1e-4)
+
+
+def test_it_equals_torchmetrics_clip_score_of_the_same_embeddings(clip):
+    """Its network and processor are left out; it scores frame by frame, in percent."""
+    frames = noise(4)
+
+    class Model(torch.nn.Module):
+        config = None
+
+        def get_image_features(self, pictures):
+            return clip.frames(frames)
+
+        def get_text_features(self, tokens, mask):
+            return torch.stack([clip.text(TEXTS[1])] * 4)
+
+    def processor(images=None, text=None, **more):
+        blank = torch.zeros(4, 1)
+        return {"pixel_values": blank} if text is None else {"input_ids": blank, "attention_mask": blank}
+
+    scores, count = _clip_score_update(list(frames.movedim(-1, 1)), [TEXTS[1]] * 4, Model(), processor)
+    assert count == 4
+    ours = clip_similarity(clip.frames(frames), clip.text(TEXTS[1]))
+    assert 100 * ours == pytest.approx(scores.mean().item(), rel=1e-5)
 
 
 def test_any_batch_size_gives_the_same_embeddings_and_long_texts_are_cut(clip):

@@ -1,11 +1,7 @@
-"""Figures of sets: which windows, and the same number in one process, in two, in any order and any batch."""
-
-import subprocess
-import sys
+"""Figures of sets: which windows, and the same number in any order and any batch. Processes: tests/cli."""
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from tests.evaluation.stand_ins import TinyI3D, TinyInception, scripted
 
 from latentloom.evaluation.comparison import CLASSES, I3D, INCEPTION, OWN, Chance, Windows, compared, figures_of
@@ -15,20 +11,6 @@ from latentloom.evaluation.torchscript import load_network, read_network_file
 from latentloom.evaluation.video_network import NUM_FEATURES
 
 WINDOWS = Windows(length=10)
-ONE_PROCESS = """
-import sys, torch
-from safetensors.torch import load_file, save_file
-from latentloom.evaluation.comparison import I3D, Windows, figures_of
-from latentloom.evaluation.fvd import i3d_features
-from latentloom.evaluation.video_network import NUM_FEATURES
-from latentloom.evaluation.torchscript import load_network, read_network_file
-from pathlib import Path
-network, videos, names, output = sys.argv[1:]
-i3d = load_network(read_network_file(Path(network), option="--i3d"))
-videos = [load_file(videos)[name] for name in names.split()]
-figures = figures_of(videos, windows=Windows(length=10), warp=False, networks={I3D: lambda w: i3d_features(i3d, w)})
-save_file({name: rows for name, rows in zip(names.split(), figures.features(I3D))}, output)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -107,19 +89,6 @@ def test_the_order_of_the_videos_changes_no_bit_of_a_distance(files, videos):
     other = judged(videos[::-1], worse(videos)[::-1], networks(files))
     for name in ("fvd", "fid", "kid", "frechet", "inception_score"):
         assert other[name] == one[name]
-
-
-def test_two_processes_that_take_half_of_the_videos_each_get_the_same_bits(files, videos, tmp_path):
-    save_file({f"v{k}": frames.clone() for k, frames in enumerate(videos)}, tmp_path / "videos.safetensors")
-    merged = {}
-    for part in ("v0 v1", "v2 v3"):
-        output = tmp_path / f"{part[:2]}.safetensors"
-        command = [sys.executable, "-c", ONE_PROCESS, files[0], tmp_path / "videos.safetensors", part, output]
-        done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        merged |= load_file(output)
-    whole = figures_of(videos, windows=WINDOWS, warp=False, networks=networks(files)).features(I3D)
-    assert all(torch.equal(merged[f"v{k}"], whole[k]) for k in range(4))
 
 
 @pytest.mark.filterwarnings("ignore:a Frechet distance of")

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from torchmetrics.image.inception import InceptionScore
 
 from latentloom.evaluation.inception_score import inception_score
 
@@ -15,6 +16,21 @@ def test_a_classifier_that_knows_nothing_scores_1():
 def test_certain_pictures_spread_over_k_classes_score_k(classes):
     score = inception_score(torch.eye(10)[torch.arange(60) % classes], splits=1)
     assert score.mean == pytest.approx(classes)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `InceptionScore`", "ignore:std..")
+@pytest.mark.parametrize(("count", "classes"), [(30, 10), (200, 101), (64, 1008)])
+def test_it_equals_torchmetrics(count, classes):
+    """Of one part: torchmetrics draws its parts. Its network is left out, it is given the logits."""
+    logits = 3 * torch.randn(count, classes, generator=torch.Generator().manual_seed(count), dtype=torch.float64)
+    theirs = InceptionScore(feature=torch.nn.Identity(), splits=1)
+    theirs.update(logits)
+    assert inception_score(logits.softmax(1), splits=1).mean == pytest.approx(theirs.compute()[0].item(), rel=1e-6)
+
+
+def test_one_part_has_no_deviation():
+    rows = torch.eye(4)
+    assert inception_score(rows, splits=1).deviation is None and inception_score(rows, splits=2).deviation == 0
 
 
 def test_certain_pictures_of_one_class_score_1():

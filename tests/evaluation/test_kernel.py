@@ -1,6 +1,6 @@
 import pytest
 import torch
-from torchmetrics.image.kid import poly_mmd
+from torchmetrics.image.kid import KernelInceptionDistance, poly_mmd
 
 from latentloom.evaluation.kernel import kernel_distance, squared_mmd
 
@@ -27,6 +27,17 @@ def test_it_equals_torchmetrics_on_equal_subsets():
     whole = kernel_distance(ours, theirs, subsets=3, subset_size=50)
     assert whole.mean == pytest.approx(squared_mmd(ours, theirs), rel=1e-9)
     assert whole.deviation == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel")
+def test_it_equals_torchmetrics_from_the_vectors_on():
+    """Its subsets of a whole set are the set itself, whichever it draws."""
+    ours, theirs = vectors(4), vectors(5) * 1.5
+    metric = KernelInceptionDistance(feature=torch.nn.Identity(), subsets=2, subset_size=50)
+    metric.update(theirs, real=True)
+    metric.update(ours, real=False)
+    expected, _ = metric.compute()
+    assert kernel_distance(ours, theirs, subsets=2, subset_size=50).mean == pytest.approx(expected.item(), rel=1e-6)
 
 
 def test_it_is_unbiased_sets_of_one_kind_are_around_nothing_however_few():

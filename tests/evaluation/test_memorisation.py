@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from latentloom.evaluation.memorisation import nearest_frames
+from latentloom.evaluation import memorisation
+from latentloom.evaluation.memorisation import nearest_clips, nearest_frames, small_frames
 
 
 def pictures(count, seed, size=(32, 64)):
@@ -38,3 +39,56 @@ def test_the_first_of_equal_training_frames_is_named():
 def test_without_training_frames_nothing_is_nearest():
     with pytest.raises(ValueError, match="0 training frames"):
         nearest_frames(pictures(1, 0), pictures(0, 0))
+
+
+def film(count, seed, speed):
+    """Small frames of a smooth random strip that is panned over."""
+    strip = pictures(1, seed, (32, 64 + speed * count))[0]
+    return small_frames(torch.stack([strip[:, speed * k : speed * k + 64] for k in range(count)]))
+
+
+def test_a_planted_clip_is_found_with_the_frame_it_begins_at_whatever_its_video():
+    training = {f"film{k}": film(20, k, 2) for k in range(4)}
+    clips = [training["film2"][7:12], film(5, 9, 2)]
+    copy, other = nearest_clips(clips, training.items())
+    assert (copy.name, copy.first) == ("film2", 7) and copy.distance < 1e-4
+    assert other.distance > 5
+
+
+def test_the_distance_is_the_root_of_the_mean_squared_difference_over_frames():
+    dark, bright = torch.full((6, 1536), 20.0), torch.full((2, 1536), 50.0)
+    bright[1] += 10
+    (found,) = nearest_clips([bright], [("dark", dark)])
+    assert found.distance == pytest.approx(((30**2 + 40**2) / 2) ** 0.5)
+    assert found.first == 0, "the first of equal ones"
+
+
+def test_clips_are_compared_frame_by_frame_at_their_stride():
+    known = film(20, 3, 2)
+    (found,) = nearest_clips([known[5:14:3]], [("film", known)], stride=3)
+    assert found.first == 5 and found.distance < 1e-4
+    (slower,) = nearest_clips([known[5:14:3]], [("film", known)])
+    (backward,) = nearest_clips([known[5:14:3].flip(0)], [("film", known)], stride=3)
+    assert slower.distance > 1 and backward.distance > 1
+
+
+def test_many_clips_and_many_videos_give_what_a_search_by_hand_gives(monkeypatch):
+    monkeypatch.setattr(memorisation, "CLIPS_AT_ONCE", 3)
+    training = {f"film{k}": film(9 + k, 20 + k, 1) for k in range(5)}
+    clips = [film(4, 40 + k, 3) for k in range(8)]
+    for clip, found in zip(clips, nearest_clips(clips, training.items()), strict=True):
+        places = {
+            (name, first): (clip - frames[first : first + 4]).square().mean().item()
+            for name, frames in training.items()
+            for first in range(len(frames) - 3)
+        }
+        best = min(places, key=places.get)
+        assert (found.name, found.first) == best and found.distance == pytest.approx(places[best] ** 0.5, rel=1e-5)
+
+
+def test_training_videos_shorter_than_a_clip_are_passed_over():
+    assert nearest_clips([film(5, 0, 1)], [("short", film(4, 0, 1))]) == [None]
+    with pytest.raises(ValueError, match="of one length"):
+        nearest_clips([film(5, 0, 1), film(4, 0, 1)], [])
+    with pytest.raises(ValueError, match="0 clips"):
+        nearest_clips([], [])

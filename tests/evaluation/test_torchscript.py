@@ -4,8 +4,9 @@ import hashlib
 
 import pytest
 import torch
-from tests.evaluation.stand_ins import Shapeless, TinyI3D, TinyInception, scripted
+from tests.evaluation.stand_ins import Shapeless, TinyC3D, TinyI3D, TinyInception, scripted
 
+from latentloom.evaluation.c3d import c3d_probabilities
 from latentloom.evaluation.fid import inception_features, inception_probabilities
 from latentloom.evaluation.fvd import MIN_FRAMES, i3d_features, i3d_input
 from latentloom.evaluation.torchscript import load_network, read_network_file
@@ -96,6 +97,18 @@ def test_inception_gives_features_and_probabilities_of_frames(inception):
     torch.testing.assert_close(inception_features(inception, frames, 3), features, atol=1e-6, rtol=1e-5)
     with pytest.raises(ValueError, match="no frame"):
         inception_features(inception, frames[:0])
+
+
+def test_c3d_is_given_16_frames_as_they_are_and_gives_probabilities_of_clips(i3d, tmp_path):
+    c3d = loaded(TinyC3D(), tmp_path / "c3d.pt")
+    whole = c3d_probabilities(c3d, clips(frames=16))
+    assert whole.shape == (5, 7)
+    torch.testing.assert_close(whole.sum(1), torch.ones(5))
+    torch.testing.assert_close(c3d_probabilities(c3d, clips(frames=16), 2), whole, atol=1e-6, rtol=1e-5)
+    with pytest.raises(ValueError, match="C3D takes clips of 16"):
+        c3d_probabilities(c3d, clips(frames=15))
+    with pytest.raises(ValueError, match=r"cannot be called as \(video\)"):
+        c3d_probabilities(loaded(TinyInception(), tmp_path / "inception.pt"), clips(frames=16))
 
 
 def test_a_network_of_another_kind_is_refused_with_the_call_it_should_take(i3d, inception, tmp_path):

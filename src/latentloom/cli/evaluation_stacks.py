@@ -43,6 +43,11 @@ def stack_at(path: Path) -> "StackFolder | None":
 def check_options(stack: "StackFolder | None", fake: Path, options: EvaluationOptions, real: VideoSet) -> None:
     """Refuse what is said of making videos where none are made, and making without saying how many. ``ValueError``."""
     if stack is None:
+        if not fake.exists():
+            from latentloom.stack_folder import ASSETS
+
+            known = ", ".join(sorted(path.parent.name.replace("_", "-") for path in ASSETS.glob("*/stack.json")))
+            raise ValueError(f"{printable(fake)}: no such folder of videos, and no embedded stack, which are: {known}")
         for name in ("frames", "steps", "made"):
             if getattr(options, name) is not None:
                 raise ValueError(

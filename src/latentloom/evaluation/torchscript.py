@@ -52,7 +52,7 @@ class ScriptedNetwork:
         try:
             with _exact(), torch.no_grad():
                 result = self.module(*(tensor.to(self.device) for tensor in inputs), **options)
-        except RuntimeError as error:
+        except (RuntimeError, torch.jit.Error) as error:  # the second is what the file's own code raises
             if "memory" in str(error):
                 raise
             raise ValueError(f"{self.name} cannot be called as {call}: {_reason(error)}") from None
