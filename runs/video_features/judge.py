@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 from runs.experiments.results import markdown
-from runs.video_features.lessons import ANSWERS, UNTOLD, Clips, taught
+from runs.video_features.lessons import ANSWERS, Clips, taught
 from torch import Tensor
 from torch.utils.data import default_collate
 
@@ -55,9 +55,8 @@ def examined(clips: Clips, count: int, rounds: int, networks: Mapping[str, Extra
     for first in range(0, len(chosen), BATCH):
         batch = default_collate([clips[Draw(item, 0)] for item in chosen[first : first + BATCH]])
         shown, truth = taught(batch, generator_of(len(clips), first))
-        pixels = ((shown + 1) * 127.5).round().to(torch.uint8).movedim(2, -1)
         for name, extract in networks.items():
-            features[name].append(extract(pixels).double())
+            features[name].append(extract(shown).double())
         truths.append(truth)
         ids += 2 * batch["id"]
     joined = {name: torch.cat([truth[name] for truth in truths]) for name in truths[0]}
@@ -66,7 +65,7 @@ def examined(clips: Clips, count: int, rounds: int, networks: Mapping[str, Extra
 
 def reading(features: Tensor, truth: Tensor, classes: int) -> Callable[[Tensor], Tensor]:
     """A ridge regression to numbers, or to one number a class."""
-    known = truth != UNTOLD if truth.dtype == torch.long else truth.isfinite()
+    known = truth.isfinite()
     x, y = features[known], truth[known]
     y = torch.eye(classes, dtype=torch.float64)[y] if truth.dtype == torch.long else y.double()[:, None]
     centre, scale, middle = x.mean(0), x.std(0).clamp(min=1e-9), y.mean(0)
@@ -77,7 +76,7 @@ def reading(features: Tensor, truth: Tensor, classes: int) -> Callable[[Tensor],
 
 def score(name: str, told: Tensor, truth: Tensor) -> tuple[float, float, int]:
     """How well, what chance would reach, and of how many."""
-    known = truth != UNTOLD if truth.dtype == torch.long else truth.isfinite()
+    known = truth.isfinite()
     told, truth = told[known], truth[known]
     if len(truth) < 3:
         return float("nan"), float("nan"), len(truth)

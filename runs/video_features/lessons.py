@@ -1,8 +1,8 @@
-"""What the video network learns: clips that are spoiled in time, and what it must tell of them.
+"""What the video network learns: clips that are spoiled, and what it must tell of them.
 
 One linear map reads all answers from the features, so that what they know lies in them openly, where a distance between
-Gaussians sees it. The picture is never spoiled but for brightness and contrast of a whole clip: that the features see
-noise or blur is not taught, and is therefore worth measuring.
+Gaussians sees it. Taught are frames in wrong order and repeated, playback direction, noise, blur and a warp that stands
+still. Not taught, and therefore worth measuring: flicker, jitter, compression and warps that move.
 """
 
 from collections.abc import Sequence
@@ -15,30 +15,28 @@ from torch import Tensor, nn
 
 from latentloom.data.clips import Window, clip_windows
 from latentloom.data.manifest import Dataset
-from latentloom.evaluation.corruptions import repeating_order, shuffled_order, swapped_order
+from latentloom.evaluation.corruptions import blur, noise, repeating_order, shuffled_order, still_warp, swapped_order
 from latentloom.evaluation.video_network import NUM_FEATURES, VideoNetwork, prepared
 from latentloom.training.order import Draw
 
 RATES = (3.3, 6.5, 13.0)
 NUM_FRAMES = 16
-PLACES = ("lake track", "jungle track", "highway", "city street", "country road", "garage")
-LIGHTS = ("daytime", "dusk", "night")
 ORDERS = ("in order", "halves swapped", "shuffled", "repeats")
 WINDOWS = (2, 4, 8, NUM_FRAMES)
 STEERING = {"lake": 0.15, "world": 0.03, "extra": 0.03}
 """The deviation of the steering of each kind of drive, by which it is divided; ids begin so."""
 METRES = 2.0
 """By which the distance driven from frame to frame is divided."""
+LOOKS = {"noise": (noise, 24.0), "blur": (blur, 2.5), "warp": (still_warp, 4.0)}
+"""Faults of pictures at 64x128, and their greatest strength."""
 ANSWERS = {"steering": 1, "distance": 1, "backward": 1, "order": len(ORDERS), "disorder": 1}
-ANSWERS |= {"place": len(PLACES), "light": len(LIGHTS)}
-WEIGHTS = {"steering": 2.0, "distance": 1.0, "backward": 2.0, "order": 1.0, "disorder": 1.0, "place": 0.3, "light": 0.3}
-"""What is hard to learn counts more, what a single frame tells less."""
-UNTOLD = -1
-"""Instead of a class that is not known; an unknown number is NaN."""
+ANSWERS |= dict.fromkeys(LOOKS, 1)
+WEIGHTS = {"steering": 2.0, "backward": 2.0}
+"""What is hard to learn counts more."""
 
 
 class Clips:
-    """Windows of several datasets at several rates. An item holds ``frames`` (``t 3 h w``) and what is true of them."""
+    """Windows of several datasets at several rates. An item holds ``frames`` (``t h w 3``) and what is true of them."""
 
     def __init__(self, datasets: Sequence[Dataset], *, split: str, step: int = 2, leave_out: str = "city_gif") -> None:
         self.places = list[tuple[Dataset, Window]]()
@@ -60,11 +58,9 @@ class Clips:
         mean = {name: _mean(record.labels[name], window) for name in ("steering", "speed") if name in record.labels}
         return {
             "id": record.id,
-            "frames": prepared(dataset.frames(record, window.indices)[None])[0],
+            "frames": averaged(dataset.frames(record, window.indices)),
             "steering": mean["steering"] / STEERING[family] if family and "steering" in mean else float("nan"),
             "distance": mean["speed"] / window.fps / METRES if "speed" in mean else float("nan"),
-            "place": _named(window.caption, PLACES),
-            "light": _named(window.caption, LIGHTS),
         }
 
 
@@ -80,8 +76,9 @@ def _mean(values: Sequence[float], window: Window) -> float:
     return sum(values[k] for k in window.indices) / window.num_frames
 
 
-def _named(caption: str, names: Sequence[str]) -> int:
-    return next((k for k, name in enumerate(names) if name in caption), UNTOLD)
+def averaged(frames: Tensor) -> Tensor:
+    """Frames ``t h w 3`` at the network's size, uint8."""
+    return ((prepared(frames[None])[0] + 1) * 127.5).round().to(torch.uint8).movedim(1, -1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,8 +110,19 @@ def drawn_lesson(num_frames: int, generator: torch.Generator) -> Lesson:
     return Lesson(indices=indices, order=order)
 
 
+def spoiled(clip: Tensor, generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
+    """Every second clip with one fault of ``LOOKS``, and how much of each it has, 0 to 1: the root of its strength."""
+    told = dict.fromkeys(LOOKS, 0.0)
+    name = list(LOOKS)[int(torch.randint(len(LOOKS), (), generator=generator))]
+    if torch.rand((), generator=generator) < 0.5:
+        told[name] = torch.rand((), generator=generator).item()
+        corrupt, most = LOOKS[name]
+        clip = corrupt(clip, most * told[name] ** 2, generator)
+    return clip, told
+
+
 def taught(batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-    """Clips ``2n t 3 h w`` as they are shown, and the truth of each: all of them forward, then all of them backward.
+    """Clips ``2n t h w 3`` as they are shown, and the truth of each: all of them forward, then all of them backward.
 
     That both directions of a clip come together leaves nothing to tell them by but the direction. Half are mirrored,
     which turns the wheel.
@@ -122,8 +130,9 @@ def taught(batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, d
     frames, count = batch["frames"], len(batch["frames"])
     lessons = [drawn_lesson(frames.shape[1], generator) for _ in range(count)]
     mirrored = torch.rand(count, generator=generator) < 0.5
-    shown = torch.stack([clip[lesson.indices] for clip, lesson in zip(frames, lessons, strict=True)])
-    shown = torch.where(mirrored.view(-1, 1, 1, 1, 1), shown.flip(-1), shown)
+    looks = [spoiled(clip, generator) for clip in frames]  # before its frames are put into another order
+    shown = torch.stack([clip[lesson.indices] for (clip, _), lesson in zip(looks, lessons, strict=True)])
+    shown = torch.where(mirrored.view(-1, 1, 1, 1, 1), shown.flip(-2), shown)
     whole = torch.tensor([lesson.order == 0 for lesson in lessons])
     directed = torch.tensor([lesson.order != ORDERS.index("shuffled") for lesson in lessons])
     unknown = torch.nan
@@ -132,9 +141,8 @@ def taught(batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, d
         "distance": torch.where(whole, batch["distance"], unknown).float(),
         "order": torch.tensor([lesson.order for lesson in lessons]),
         "disorder": torch.tensor([lesson.disorder for lesson in lessons]),
-        "place": batch["place"],
-        "light": batch["light"],
     }
+    truth |= {name: torch.tensor([told[name] for _, told in looks]) for name in LOOKS}
     backward = torch.cat([torch.where(directed, direction, unknown) for direction in (0.0, 1.0)])
     return torch.cat([shown, shown.flip(1)]), {name: value.repeat(2) for name, value in truth.items()} | {
         "backward": backward
@@ -165,16 +173,17 @@ class LessonLoss(nn.Module):
         length = (8, 12, NUM_FRAMES)[int(torch.randint(3, (), generator=generator))]
         first = int(torch.randint(NUM_FRAMES - length + 1, (), generator=generator))
         shown, truth = taught({**batch, "frames": batch["frames"][:, first : first + length]}, generator)
-        look = torch.randn(2, len(shown), 1, 1, 1, 1, generator=generator)
-        answers = self.pupil((shown * (1 + 0.1 * look[0]) + 0.1 * look[1]).clamp(-1, 1))
+        light = torch.randn(2, len(shown), 1, 1, 1, 1, generator=generator)
+        clips = shown.movedim(-1, 2).float() / 127.5 - 1
+        answers = self.pupil((clips * (1 + 0.1 * light[0]) + 0.1 * light[1]).clamp(-1, 1))
         losses = {name: loss_of(name, answers[name], truth[name]) for name in ANSWERS}
-        total = torch.stack([WEIGHTS[name] * loss for name, loss in losses.items()]).sum() / sum(WEIGHTS.values())
-        return total, {name: loss.item() for name, loss in losses.items()}
+        weighted = torch.stack([WEIGHTS.get(name, 1.0) * loss for name, loss in losses.items()])
+        return weighted.mean(), {name: loss.item() for name, loss in losses.items()}
 
 
 def loss_of(name: str, answers: Tensor, truth: Tensor) -> Tensor:
-    """Cross entropy of classes, smooth L1 of numbers, over what is known; 0 where nothing is."""
-    known = truth != UNTOLD if truth.dtype == torch.long else truth.isfinite()
+    """Cross entropy of classes, smooth L1 of numbers, over what is known (is finite); 0 where nothing is."""
+    known = truth.isfinite()
     if not bool(known.any()):
         return answers.sum() * 0
     answers, truth = answers[known], truth[known]

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from latentloom.data.clips import source_weights, spread
 from latentloom.data.manifest import Dataset
-from latentloom.evaluation.video_network import VideoNetwork
+from latentloom.evaluation.video_network import VideoNetwork, prepared
 from latentloom.files import digest_of, save_tensors
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
 from latentloom.training.optimizer import OptimizerConfig, build_optimizers
@@ -73,7 +73,7 @@ def shares_of(clips: Clips) -> list[float]:
 def measure(network: VideoNetwork, clips: Clips, count: int) -> None:
     """Let each feature have mean 0 and deviation 1 over so many clips as they are."""
     chosen = [clips[Draw(item, 0)]["frames"] for item in spread(len(clips), count)]
-    features = torch.cat([network(torch.stack(chosen[k : k + 8])) for k in range(0, len(chosen), 8)])
+    features = torch.cat([network(prepared(torch.stack(chosen[k : k + 8]))) for k in range(0, len(chosen), 8)])
     network.scale.copy_(features.std(0).clamp(min=1e-3))
     network.centre.copy_(features.mean(0))
 
@@ -103,7 +103,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("datasets", type=Path, nargs="+")
     parser.add_argument("-o", "--output", type=Path, required=True)
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--batch-size", type=int, default=8, help="clips, each shown forward and backward")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()

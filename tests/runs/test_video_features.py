@@ -4,13 +4,13 @@ import pytest
 import torch
 from runs.video_features import lessons
 from runs.video_features.judge import judged, reading, score
-from runs.video_features.lessons import ORDERS, UNTOLD, Clips, Lesson, Pupil, drawn_lesson, loss_of, taught
+from runs.video_features.lessons import LOOKS, ORDERS, Clips, Lesson, Pupil, drawn_lesson, loss_of, spoiled, taught
 from runs.video_features.train import shares_of, trained
 from safetensors.torch import load_file
 from torch import Tensor
 
-from latentloom.data.manifest import Caption, Dataset, DatasetWriter
-from latentloom.evaluation.video_network import VideoNetwork
+from latentloom.data.manifest import Dataset, DatasetWriter
+from latentloom.evaluation.video_network import VideoNetwork, prepared
 from latentloom.seeds import generator_of
 from latentloom.training.loop import LoopConfig
 from latentloom.training.order import Draw
@@ -21,43 +21,40 @@ def dataset(tmp_path_factory) -> Dataset:
     """Two drives to learn from and one to be judged on, of noise."""
     folder = tmp_path_factory.mktemp("drives") / "dataset"
     frames = torch.randint(256, (36, 16, 32, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
-    text = "rendered world, night, driving on a country road, fast"
     with DatasetWriter(folder, {"kind": "tiny", "size": [16, 32]}) as writer:
         for name, split in (("world_0", "train"), ("lake_a", "train"), ("world_1", "val")):
             labels = {"steering": [0.03 * k for k in range(36)], "speed": [13.0] * 36}
-            captions = [Caption(start=0, stop=36, text=text)]
-            writer.add(name, frames, fps=6.5, labels=labels, captions=captions, split=split)
+            writer.add(name, frames, fps=6.5, labels=labels, split=split)
     return Dataset.load(folder)
 
 
 def batch_of(count: int, num_frames: int = 8) -> dict:
     """Clips whose frames say their number, brighter to the right."""
-    frames = torch.arange(num_frames).float().view(1, -1, 1, 1, 1) + torch.linspace(0, 0.5, 4)
+    frames = 20 * torch.arange(num_frames).view(1, -1, 1, 1, 1) + torch.arange(8).view(-1, 1)
     numbers = {"steering": torch.ones(count), "distance": torch.ones(count)}
-    kinds = {"place": torch.zeros(count, dtype=torch.long), "light": torch.zeros(count, dtype=torch.long)}
-    return {"frames": frames.expand(count, -1, 3, 2, 4), **numbers, **kinds}
+    return {"frames": frames.expand(count, -1, 4, -1, 3).byte(), **numbers}
 
 
-def test_a_clip_knows_its_steering_its_way_per_frame_and_its_place(dataset):
+def test_a_clip_knows_its_steering_its_way_per_frame(dataset):
     clips = Clips([dataset], split="train")
     ids = [dataset.records[window.record].id for _, window in clips.places]
     item = clips[Draw(ids.index("world_0"), 0)]
-    assert item["frames"].shape == (16, 3, 64, 128) and item["frames"].abs().max() <= 1
+    assert item["frames"].shape == (16, 64, 128, 3) and item["frames"].dtype == torch.uint8
     assert item["distance"] == pytest.approx(13 / 3.25 / lessons.METRES)  # the lowest rate comes first
     assert item["steering"] == pytest.approx(15)  # the mean of 0, 2 .. 30, in deviations of world's
-    assert (item["place"], item["light"]) == (lessons.PLACES.index("country road"), lessons.LIGHTS.index("night"))
     assert clips[Draw(ids.index("lake_a"), 0)]["steering"] == pytest.approx(15 * 0.03 / 0.15)
     spans = {(window.record, window.first, window.indices[-1]) for _, window in clips.places}
     assert len(spans) == len(clips)
     assert {window.indices[1] - window.indices[0] for _, window in clips.places} == {1, 2}
 
 
-def test_what_is_told_of_a_clip_is_what_is_shown():
+def test_what_is_told_of_a_clip_is_what_is_shown(monkeypatch):
+    monkeypatch.setattr(lessons, "spoiled", lambda clip, generator: (clip, dict.fromkeys(LOOKS, 0.0)))
     shown, truth = taught(batch_of(100), generator_of(5))
-    numbers = shown[:, :, 0, 0, 0].floor()
-    mirrored = shown[:, 0, 0, 0, 0] > shown[:, 0, 0, 0, -1]
+    numbers = (shown[:, :, 0, 0, 0] // 20).long()
+    mirrored = shown[:, 0, 0, 0, 0] > shown[:, 0, 0, -1, 0]
     whole = truth["order"] == ORDERS.index("in order")
-    expected = torch.arange(8).float()
+    expected = torch.arange(8)
     assert torch.equal(shown[100:], shown[:100].flip(1))
     for clip in range(200):
         known = truth["order"][clip] != ORDERS.index("shuffled")
@@ -86,7 +83,21 @@ def test_what_is_not_known_costs_nothing_and_teaches_nothing():
     answers = torch.zeros(3, 1, requires_grad=True)
     loss_of("steering", answers, torch.tensor([float("nan"), 2.0, float("nan")])).backward()
     assert answers.grad is not None and (answers.grad[:, 0] != 0).tolist() == [False, True, False]
-    assert loss_of("place", torch.zeros(2, 6), torch.full((2,), UNTOLD)) == 0
+    assert loss_of("distance", answers, torch.full((3,), torch.nan)) == 0
+
+
+def test_what_is_told_of_looks_is_how_much_they_are_spoiled():
+    clip = torch.randint(256, (4, 64, 128, 3), dtype=torch.uint8, generator=generator_of(0))
+    found = dict[str, list[tuple[float, float]]]()
+    for number in range(60):
+        shown, told = spoiled(clip, generator_of(1, number))
+        names = [name for name, share in told.items() if share]
+        assert set(told) == set(LOOKS) and len(names) <= 1
+        error = (shown.float() - clip.float()).abs().mean().item()
+        assert (error == 0) == (not names) or told[names[0]] < 0.35
+        found.setdefault("".join(names), []).append((told[names[0]] if names else 0.0, error))
+    assert set(found) == {"", *LOOKS} and 15 < len(found[""]) < 45
+    assert max(found["noise"])[1] > min(found["noise"])[1]
 
 
 def test_every_named_kind_of_drive_gets_its_share(dataset):
@@ -104,7 +115,7 @@ def test_a_training_ends_with_weights_whose_features_are_in_units_of_their_devia
     network.load_state_dict(load_file(path))
     clips = Clips([dataset], split="train")
     frames = torch.stack([clips[Draw(item, 0)]["frames"] for item in range(0, len(clips), 7)])
-    features = network.eval()(frames)
+    features = network.eval()(prepared(frames))
     assert features.mean(0).abs().mean() < 0.6 and 0.3 < features.std(0).mean() < 1.7
     torch.manual_seed(0)
     assert not torch.equal(network.stem.weight, Pupil().network.stem.weight.half().float())
