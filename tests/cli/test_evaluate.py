@@ -107,7 +107,7 @@ def test_what_cannot_be_judged_is_refused_and_nothing_is_written(latentloom, fil
     assert "no such folder" in refused(films, tmp_path / "nothing")
     assert "no videos in this folder" in refused(films, tmp_path / "empty")
     message = refused(films, films, *QUICK, "--window", 100)
-    assert "no video has 100 frames, the longest 12" in message and "--window" in message
+    assert "no real video has 100 frames, the longest 12" in message and "--window" in message
     assert "judge at that size, --size 16x32" in refused(films, tmp_path / "data", *AT)
     assert "expected at least 1x1" in refused(films, films, "--size", "0x64")
     assert "features describe 4 frames or more" in refused(films, films, *AT, "--window", 3)

@@ -62,6 +62,8 @@ def test_c3d_gives_the_inception_score_of_clips(latentloom, tmp_path):
     assert score["real"] == score["fake"] and 1 < score["fake"]["mean"] <= 3 and score["fake"]["deviation"] is None
     assert report["receipt"]["networks"]["c3d"]["sha256"] == digest
     assert "112x112" in report["receipt"]["networks"]["c3d"]["preprocessing"]
+    missing = refusal(latentloom("evaluate", films, films, *options[:-1], tmp_path / "nothing.pt"))
+    assert "--c3d names a TorchScript file" in missing
     assert "C3D takes 16 frames" in refusal(latentloom("evaluate", films, films, *options, "--window", 8))
 
 
@@ -73,7 +75,6 @@ def test_networks_that_are_not_what_they_should_be_are_refused(latentloom, films
         return refusal(latentloom("evaluate", films, films, *LEARNED, "-o", tmp_path / "out.json", *options))
 
     assert "--i3d names a TorchScript file" in refused("--i3d", tmp_path / "nothing.pt")
-    assert "--c3d names a TorchScript file" in refused("--c3d", tmp_path / "nothing.pt", "--window", 16)
     assert "it was not loaded" in refused("--i3d", networks[0], "--i3d-sha256", "0" * 64)
     assert "name the file with --inception" in refused("--inception-sha256", "0" * 64)
     assert "name the file with --c3d" in refused("--c3d-sha256", "0" * 64)

@@ -1,6 +1,6 @@
 import copy
 
-from latentloom.evaluation.receipt import ABSENT, Weight, differences
+from latentloom.evaluation.receipt import ABSENT, GIVEN, Weight, differences
 
 RECEIPT = {
     "created": "2026-11-22T08:00:00+00:00",
@@ -64,6 +64,22 @@ def test_fields_that_one_receipt_lacks_and_fields_nobody_knows_are_told_too():
         ("inputs.real.files.z", ABSENT, "1"),
         ("weather", ABSENT, "rain"),
     }
+
+
+def test_a_part_that_one_receipt_lacks_is_one_field_by_its_name():
+    stack = {"stack": {"name": "drive-small", "members": {"a": "0", "b": "1"}}, "frames": 16}
+    other = changed(
+        inputs__fake__made=stack, networks__c3d={"name": "c3d.pt", "sha256": "2"}, inputs__training={"videos": 2}
+    )
+    found = differences(RECEIPT, other)
+    assert [(one.field, one.first, one.second) for one in found] == [
+        ("networks.c3d", ABSENT, "c3d.pt"),
+        ("inputs.fake.made", ABSENT, "drive-small"),
+        ("inputs.training", ABSENT, GIVEN),
+    ]
+    assert all(one.why for one in found)
+    longer = changed(inputs__fake__made={**stack, "frames": 32})
+    assert [one.field for one in differences(changed(inputs__fake__made=stack), longer)] == ["inputs.fake.made.frames"]
 
 
 def test_counts_of_rates_are_told_whole():

@@ -53,8 +53,8 @@ def evaluate(
     """Judge generated videos beside real ones. `latentloom evaluate explain A.json B.json` tells two results apart.
 
     Give both the same frame rate and the same kind of scene, and equally many windows: figures of different kinds of
-    footage do not compare. Without --i3d and --inception the Frechet distance is in features of this package: it is
-    no FVD and compares only with its own kind. What a number owes to is in the receipt, which -o writes with it.
+    footage do not compare. The Frechet distance is in features of a small network of this package: it is no FVD and
+    compares only with its own kind. What a number owes to is in the receipt, which -o writes with it.
     """
     options.check()
     from latentloom.cli.evaluation_figures import judged
@@ -85,7 +85,7 @@ def _given(
     What is wrong with any of them shows here, before networks are loaded and videos are made. Raises ``ValueError``.
     """
     from latentloom.cli.evaluation_figures import check_groups
-    from latentloom.cli.evaluation_inputs import VideoSet, check_comparable, check_names, video_set
+    from latentloom.cli.evaluation_inputs import VideoSet, check_comparable, check_lengths, check_names, video_set
     from latentloom.cli.evaluation_networks import check_captions
     from latentloom.cli.evaluation_stacks import check_options, wanted_videos
 
@@ -106,7 +106,9 @@ def _given(
             check_names(theirs, ours)
         if options.diversity:
             check_groups(ours)
-    check_comparable([one for one in (theirs, ours, known) if isinstance(one, VideoSet)], fps)
+    given = [one for one in (theirs, ours, known) if isinstance(one, VideoSet)]
+    check_comparable(given, fps)
+    check_lengths(given, options.windows.span)
     return theirs, ours, known
 
 

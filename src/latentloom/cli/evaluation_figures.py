@@ -38,9 +38,8 @@ def judged(sets: Mapping[str, VideoSet], networks: Networks, options: Evaluation
     """
     from latentloom.evaluation import comparison
 
-    windows = comparison.Windows(length=options.window, stride=options.stride, per_video=options.windows_per_video)
     compares = options.diversity or "training" in sets
-    judging = Judging(options=options, windows=windows, warp=options.warp and _can_warp(), small=compares)
+    judging = Judging(options=options, windows=options.windows, warp=options.warp and _can_warp(), small=compares)
     real, fake = (judging.figures(sets[name], networks) for name in ("real", "fake"))
     with progress("intervals") as advance:
         chance = comparison.Chance(

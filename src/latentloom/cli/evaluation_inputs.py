@@ -1,6 +1,7 @@
 """The videos that ``latentloom evaluate`` is given: how each is read, and what its receipt says of it."""
 
 import hashlib
+import math
 import statistics
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,13 +23,17 @@ RATE_TOLERANCE = 0.01  # 29.97 and 30 are one rate
 
 @dataclass(frozen=True, kw_only=True)
 class VideoFile:
-    """One video: what reads its frames ``t h w 3``, in any process, and what its file says of itself."""
+    """One video: what reads its frames ``t h w 3``, in any process, and what its file says of itself.
+
+    ``num_frames`` is what there will be to judge, as the header has it; None where it says nothing.
+    """
 
     name: str
     load: "Callable[[], Tensor]"
     file: Path
     size: tuple[int, int]
     fps: float
+    num_frames: int | None
     container: str
     codec: str
     pixel_format: str
@@ -141,6 +146,21 @@ def check_comparable(sets: Sequence[VideoSet], fps: float | None) -> None:
         )
 
 
+def check_lengths(sets: Sequence[VideoSet], span: int) -> None:
+    """Refuse a set with a picture for a video, or in which no video is as long as a window. Raises ``ValueError``."""
+    for one in sets:
+        for video in one.videos:
+            if video.num_frames == 1:
+                raise ValueError(f"{printable(video.file)}: 1 frame is a picture, not a video; take it out")
+        counts = [video.num_frames for video in one.videos]
+        longest = max(count or 0 for count in counts)
+        if None not in counts and longest < span:
+            raise ValueError(
+                f"no {one.side} video has {span} frames, the longest {longest}; ask for shorter windows (--window) or"
+                " give longer videos"
+            )
+
+
 def check_rates(rates: Mapping[str, Iterable[float]], fps: float | None) -> None:
     """Refuse several rates where no ``fps`` brings them to one. Raises ``ValueError``."""
     by_side = {side: list(found) for side, found in rates.items()}
@@ -193,9 +213,16 @@ def _video(name: str, file: Path, size: tuple[int, int], fps: float | None, capt
             file=file,
             size=(header.height, header.width),
             fps=float(header.rate),
+            num_frames=_judged_count(header.num_frames, float(header.rate), fps),
             caption=caption,
             **facts,
         )
+
+
+def _judged_count(num_frames: int | None, rate: float, fps: float | None) -> int | None:
+    if num_frames is None or fps is None:
+        return num_frames
+    return math.ceil(num_frames * fps / rate)
 
 
 def _frames_of_file(file: Path, fps: float | None, size: tuple[int, int]) -> "Tensor":
@@ -246,6 +273,7 @@ def _clips(path: Path, size: tuple[int, int], fps: float | None, split: str) -> 
             file=path / record.file,
             size=size,
             fps=record.fps,
+            num_frames=record.num_frames,
             container="dataset folder",
             codec="none, decoded frames",
             pixel_format="rgb24",

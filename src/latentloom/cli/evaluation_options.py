@@ -2,11 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from latentloom.cli.options import Force, check_output_folder, check_outputs, parsed_size
+
+if TYPE_CHECKING:
+    from latentloom.evaluation.video_figures import Windows
 
 MAX_VIDEOS = 1_000_000
 MAX_RESAMPLES = 100_000
@@ -94,6 +97,13 @@ class EvaluationOptions:
         if min(size) < 1:
             raise ValueError(f"--size {self.size}: expected at least 1x1")
         return size
+
+    @property
+    def windows(self) -> "Windows":
+        """Which frames features describe."""
+        from latentloom.evaluation.video_figures import Windows
+
+        return Windows(length=self.window, stride=self.stride, per_video=self.windows_per_video)
 
     @property
     def plot(self) -> Path | None:

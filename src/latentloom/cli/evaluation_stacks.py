@@ -1,5 +1,6 @@
 """Videos that ``latentloom evaluate`` asks of a stack: after captions of the real ones, kept, each made once."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -130,7 +131,7 @@ def _generation(stack: "Stack", wanted: Wanted, kept: Path, fps: float, options:
 
 def _check_length(generation: "Generation", options: EvaluationOptions) -> None:
     """Refuse videos that are too short to judge before they are made. Raises ``ValueError``."""
-    num_frames, span = generation.request.num_frames, (options.window - 1) * options.stride + 1
+    num_frames, span = generation.request.num_frames, options.windows.span
     if num_frames < span:
         raise ValueError(
             f"{generation.stack.info.name} would make {num_frames} frames, and a window covers {span}: ask for more"
@@ -161,8 +162,10 @@ def _make(generations: "list[Generation]", kept: Path, options: EvaluationOption
 def _receipt(stack: "Stack", generation: "Generation", wanted: Sequence[Wanted]) -> dict[str, Any]:
     """What the videos owe to: the stack with its checksums, the request that all share, prompt and seed of each."""
     request = {name: value for name, value in asdict(generation.request.clip).items() if name != "prompt"}
+    members = dict(sorted(stack.digests.items()))
+    together = hashlib.sha256("\n".join(f"{name} {digest}" for name, digest in members.items()).encode()).hexdigest()
     return {
-        "stack": {"name": stack.info.name, "members": dict(stack.digests)},
+        "stack": {"name": stack.info.name, "digest": together, "members": members},
         "frames": generation.request.num_frames,
         "fps": generation.request.fps,
         "request": request,

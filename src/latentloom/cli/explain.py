@@ -10,6 +10,8 @@ import typer
 MAX_BYTES = 256 << 20
 MAX_SHOWN = 60
 MAX_FILES = 5
+SINGLE_FILES = (".files.", ".made.videos.", ".members.")
+"""Parts of fields of which there are many; ``MAX_FILES`` of each kind of weight are shown."""
 SHOWN_OF_A_HASH = 12
 SCHEMA = 2
 """Of what ``evaluate -o`` writes; 1 had no field of that name."""
@@ -55,7 +57,7 @@ def explain(
         rows = [
             (one.field, _shown(one.first), _shown(one.second), one.why) for one in found if one.weight.value == weight
         ]
-        files = [row for row in rows if ".files." in row[0] or ".made.videos." in row[0]]
+        files = [row for row in rows if any(part in row[0] for part in SINGLE_FILES)]
         rest = len(files) - MAX_FILES
         rows = [row for row in rows if row not in files[MAX_FILES:]]
         if rows:

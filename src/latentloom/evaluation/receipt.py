@@ -5,13 +5,13 @@ known to matter. How a receipt comes about is the command's (``cli.evaluation_in
 """
 
 import fnmatch
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from fractions import Fraction
 from typing import Any
 
-ABSENT = "-"
+ABSENT, GIVEN = "-", "given"
 COUNTS = {"sizes", "rates", "codecs", "pixel_formats", "containers"}
 """Fields that say how many videos are of each kind."""
 
@@ -34,6 +34,8 @@ class Rule:
 
 
 RULES = (
+    Rule(pattern="inputs.training*", weight=Weight.SOMETIMES, why="footage of the training: memorisation alone"),
+    Rule(pattern="inputs.*.made.stack.members.*", weight=Weight.SOMETIMES, why="these weights are others"),
     Rule(pattern="settings.size", weight=Weight.USUALLY, why="size at which frames are judged: resizing blurs"),
     Rule(pattern="settings.resize", weight=Weight.USUALLY, why="how frames are resized"),
     Rule(pattern="networks.*.preprocessing", weight=Weight.USUALLY, why="what a network is given"),
@@ -49,7 +51,7 @@ RULES = (
     Rule(pattern="settings.sampling", weight=Weight.USUALLY, why="which videos and windows are taken"),
     Rule(pattern="networks.*", weight=Weight.USUALLY, why="another network is another number"),
     Rule(pattern="inputs.*.made.videos.*.seed", weight=Weight.SOMETIMES, why="the noise this video was made from"),
-    Rule(pattern="inputs.*.made.*", weight=Weight.USUALLY, why="how the videos were made"),
+    Rule(pattern="inputs.*.made*", weight=Weight.USUALLY, why="how the videos were made"),
     Rule(pattern="inputs.*.codecs", weight=Weight.SOMETIMES, why="compression changes fine detail"),
     Rule(pattern="inputs.*.pixel_formats", weight=Weight.SOMETIMES, why="colour at half resolution, or not"),
     Rule(pattern="inputs.*.containers", weight=Weight.RARELY, why="only what is inside counts"),
@@ -81,11 +83,12 @@ class Difference:
 
 
 def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[Difference]:
-    """The fields that differ, those that usually matter first; none for equal receipts."""
-    ours, theirs = _flat(first), _flat(second)
+    """The fields that differ, those that usually matter first; none for equal receipts.
+
+    What one receipt has not at all (a network, a stack) is one field, by its name, however much the other tells of it.
+    """
     found = list[tuple[int, Difference]]()
-    for field in sorted(set(ours) | set(theirs)):
-        values = ours.get(field, ABSENT), theirs.get(field, ABSENT)
+    for field, values in _pairs(first, second):
         if _alike(*values):
             continue
         place = next((k for k, rule in enumerate(RULES) if fnmatch.fnmatchcase(field, rule.pattern)), len(RULES))
@@ -109,13 +112,21 @@ def _shares(counts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: Fraction(value, sum(numbers)) for name, value in counts.items()}
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """``{"a": {"b": 1}}`` -> ``{"a.b": 1}``; counts of sizes, rates and the like stay whole."""
-    flat = dict[str, Any]()
-    for name, value in tree.items():
-        field = f"{prefix}{name}"
-        if isinstance(value, Mapping) and name not in COUNTS:
-            flat |= _flat(value, f"{field}.")
+def _pairs(first: Mapping[str, Any], second: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, tuple]]:
+    """``a.b`` and what both say of it; counts of sizes, rates and the like stay whole."""
+    for name in sorted(set(first) | set(second)):
+        field, values = f"{prefix}{name}", (first.get(name, ABSENT), second.get(name, ABSENT))
+        if name in COUNTS or not any(isinstance(value, Mapping) for value in values):
+            yield field, values
+        elif all(isinstance(value, Mapping) for value in values):
+            yield from _pairs(values[0], values[1], f"{field}.")
         else:
-            flat[field] = value
-    return flat
+            yield field, tuple(_named(value) for value in values)
+
+
+def _named(value: Any) -> Any:
+    """A part of a receipt by its name, or that of its stack."""
+    if not isinstance(value, Mapping):
+        return value
+    stack = value.get("stack")
+    return value.get("name") or (stack.get("name") if isinstance(stack, Mapping) else None) or GIVEN

@@ -95,7 +95,7 @@ def load_network(file: NetworkFile, device: torch.device | str = "cpu") -> Scrip
     """
     try:
         module = torch.jit.load(io.BytesIO(file.content), map_location=device)
-    except RuntimeError as error:
+    except (RuntimeError, torch.jit.Error) as error:
         raise ValueError(f"{file.path} is no readable TorchScript file ({_reason(error)}); fetch it again") from None
     return ScriptedNetwork(name=file.path.name, sha256=file.sha256, module=module.eval(), device=torch.device(device))
 

@@ -99,7 +99,7 @@ def video_figures(
         ValueError: fewer than two frames.
     """
     if len(frames) < 2:
-        raise ValueError(f"{len(frames)} frame is a picture, not a video; judge videos of 2 frames or more")
+        raise ValueError(f"{len(frames)} frame is a picture, not a video; judge videos of 2 or more")
     looks, steps = properties(frames), frame_differences(frames)
     wander = drift_of(looks)
     power = flicker_power(frames) if len(frames) > 2 else None
