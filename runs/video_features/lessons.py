@@ -172,7 +172,8 @@ class LessonLoss(nn.Module):
     def forward(self, batch: dict[str, Any], generator: torch.Generator) -> tuple[Tensor, dict[str, float]]:
         length = (8, 12, NUM_FRAMES)[int(torch.randint(3, (), generator=generator))]
         first = int(torch.randint(NUM_FRAMES - length + 1, (), generator=generator))
-        shown, truth = taught({**batch, "frames": batch["frames"][:, first : first + length]}, generator)
+        with torch.autocast(generator.device.type, enabled=False):  # a depthwise blur in bfloat16 takes minutes
+            shown, truth = taught({**batch, "frames": batch["frames"][:, first : first + length]}, generator)
         light = torch.randn(2, len(shown), 1, 1, 1, 1, generator=generator)
         clips = shown.movedim(-1, 2).float() / 127.5 - 1
         answers = self.pupil((clips * (1 + 0.1 * light[0]) + 0.1 * light[1]).clamp(-1, 1))
