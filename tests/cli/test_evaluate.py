@@ -235,10 +235,12 @@ def test_a_copy_of_training_footage_is_named(latentloom, films, worse, tmp_path)
     quick = [*QUICK, "--window", 8]
     result = latentloom("evaluate", held_out, made, *quick, "--training", films, "-o", tmp_path / "a.json")
     assert result.code == 0, result.err
-    assert "1 of 2 generated videos are nearer than any real one" in result.out
+    assert "1 of 2 generated videos have a clip nearer than any real one" in result.out
     assert "copy to drive0 from frame 2" in result.out
     found = json.loads((tmp_path / "a.json").read_text())
-    assert found["memorisation"]["nearest"]["copy"]["distance"] < 3 < found["memorisation"]["real"]["smallest"]
+    clips = found["memorisation"]["clips"]
+    assert clips["nearest"]["copy"]["distance"] < 3 < clips["real"]["smallest"]
+    assert found["memorisation"]["frames"]["nearest"]["copy"]["distance"] <= clips["nearest"]["copy"]["distance"]
     assert found["receipt"]["inputs"]["training"]["videos"] == 2
     result = latentloom("evaluate", films, made, *quick, "--training", films)
     assert result.code == 0 and "2 real videos are in the training footage: give held-out ones" in result.out

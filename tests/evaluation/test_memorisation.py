@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from latentloom.evaluation import memorisation
-from latentloom.evaluation.memorisation import nearest_clips, nearest_frames, small_frames
+from latentloom.evaluation.memorisation import NearestClips, nearest_frames, small_frames
 
 
 def pictures(count, seed, size=(32, 64)):
@@ -39,6 +39,13 @@ def test_the_first_of_equal_training_frames_is_named():
 def test_without_training_frames_nothing_is_nearest():
     with pytest.raises(ValueError, match="0 training frames"):
         nearest_frames(pictures(1, 0), pictures(0, 0))
+
+
+def nearest_clips(clips, training, **more):
+    search = NearestClips(clips, **more)
+    for name, frames in training:
+        search.offer(name, frames)
+    return search.found
 
 
 def film(count, seed, speed):
@@ -84,6 +91,14 @@ def test_many_clips_and_many_videos_give_what_a_search_by_hand_gives(monkeypatch
         }
         best = min(places, key=places.get)
         assert (found.name, found.first) == best and found.distance == pytest.approx(places[best] ** 0.5, rel=1e-5)
+
+
+def test_one_frame_that_was_copied_is_found_by_clips_of_one_frame():
+    known = film(12, 3, 2)
+    other = film(5, 9, 2)
+    other[3] = known[8]
+    found = nearest_clips(list(other[:, None]), [("film", known)])
+    assert (found[3].first, found[3].distance) == (8, 0) and min(one.distance for one in found[:3]) > 5
 
 
 def test_training_videos_shorter_than_a_clip_are_passed_over():

@@ -1,6 +1,7 @@
 """The figures of ``latentloom evaluate``, worked out set by set: what it reports, and what its plots are drawn from."""
 
-from collections.abc import Mapping
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from math import isfinite
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from latentloom.evaluation.comparison import SetFigures
     from latentloom.evaluation.diversity import Described
     from latentloom.evaluation.memorisation import NearestClip
-    from latentloom.evaluation.video_figures import VideoFigures
+    from latentloom.evaluation.video_figures import VideoFigures, Windows
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -114,47 +115,49 @@ def _described(video: "VideoFigures") -> "Described":
 def _memorisation(
     sets: Mapping[str, VideoSet], judging: Judging, real: "SetFigures", fake: "SetFigures"
 ) -> dict[str, Any]:
-    """How near both sets come to the training footage: of each video the nearest of its windows."""
-    from latentloom.evaluation.memorisation import nearest_clips
+    """How near both sets come to the training footage: of each video the nearest of its windows, and of its frames."""
+    from latentloom.evaluation.memorisation import NearestClips
 
-    sides = {"real": real, "fake": fake}
-    clips, owners = list["Tensor"](), list[tuple[str, str]]()
-    for side, figures in sides.items():
+    clips, frames = list["Tensor"](), list["Tensor"]()
+    owners: dict[str, list[tuple[str, str]]] = {"clips": [], "frames": []}
+    for side, figures in (("real", real), ("fake", fake)):
         for file, video in zip(sets[side].videos, figures.videos, strict=True):
-            parts = _windows(video, judging)
+            assert video.small is not None
+            parts, pictures = _windows(video, judging.windows), list(video.small[:, None])
             clips += parts
-            owners += [(side, file.name)] * len(parts)
-    found = nearest_clips(clips, judging.small_frames(sets["training"]), stride=judging.windows.stride)
-    if not any(found):
+            frames += pictures
+            owners["clips"] += [(side, file.name)] * len(parts)
+            owners["frames"] += [(side, file.name)] * len(pictures)
+    searches = {"clips": NearestClips(clips, stride=judging.windows.stride), "frames": NearestClips(frames)}
+    for name, small in judging.small_frames(sets["training"]):
+        for search in searches.values():
+            search.offer(name, small)
+    if not any(searches["clips"].found):
         raise ValueError(
             f"no training video has {judging.windows.span} frames; ask for shorter windows (--window) or give longer"
             " footage (--training)"
         )
-    nearest: dict[str, dict[str, NearestClip]] = {side: {} for side in sides}
+    return {kind: _nearest(owners[kind], search.found) for kind, search in searches.items()}
+
+
+def _windows(video: "VideoFigures", windows: "Windows") -> "list[Tensor]":
+    assert video.small is not None
+    return [video.small[first : first + windows.span : windows.stride] for first in windows.firsts(video.num_frames)]
+
+
+def _nearest(owners: Sequence[tuple[str, str]], found: "Sequence[NearestClip | None]") -> dict[str, Any]:
+    """Smallest and median distance of each side; how many generated videos are nearer than any real one; which."""
+    nearest: dict[str, dict[str, NearestClip]] = {"real": {}, "fake": {}}
     for (side, name), clip in zip(owners, found, strict=True):
         best = nearest[side].get(name)
         if clip is not None and (best is None or clip.distance < best.distance):
             nearest[side][name] = clip
-    return _told(nearest)
-
-
-def _windows(video: "VideoFigures", judging: Judging) -> "list[Tensor]":
-    windows, small = judging.windows, video.small
-    assert small is not None
-    return [small[first : first + windows.span : windows.stride] for first in windows.firsts(video.num_frames)]
-
-
-def _told(nearest: "Mapping[str, Mapping[str, NearestClip]]") -> dict[str, Any]:
-    """Smallest and median distance of each side; how many generated videos are nearer than any real one; which."""
-    import statistics
-
     distances = {side: sorted(clip.distance for clip in clips.values()) for side, clips in nearest.items()}
-    smallest = distances["real"][0]
     return {
         side: {"smallest": values[0], "median": statistics.median(values), "videos": len(values)}
         for side, values in distances.items()
     } | {
-        "nearer_than_any_real": sum(value < smallest for value in distances["fake"]),
+        "nearer_than_any_real": sum(value < distances["real"][0] for value in distances["fake"]),
         "real_in_training": sum(value == 0 for value in distances["real"]),
         "nearest": {name: asdict(clip) for name, clip in nearest["fake"].items()},
     }

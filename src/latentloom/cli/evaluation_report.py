@@ -133,25 +133,31 @@ def _print_diversity(of: Mapping[str, Any]) -> None:
 
 
 def _print_memorisation(of: Mapping[str, Any]) -> None:
-    fake, real = of["fake"], of["real"]
-    print(
-        f"nearest training clip: generated videos are {fake['median']:.1f} levels away (median; the nearest"
-        f" {fake['smallest']:.1f}), real ones {real['median']:.1f} ({real['smallest']:.1f})"
-    )
-    if of["real_in_training"]:
-        print(
-            f"  {of['real_in_training']} real videos are in the training footage: give held-out ones as REAL, or"
-            " nothing can be said"
+    print("nearest in the training footage, in levels of 0 to 255 (median, and the nearest of all):")
+    rows = [
+        (
+            f"a {kind[:-1]} of each video",
+            *(f"{found[side]['median']:.1f} ({found[side]['smallest']:.1f})" for side in ("real", "fake")),
         )
-    elif of["nearer_than_any_real"]:
-        nearest = sorted(of["nearest"].items(), key=lambda pair: pair[1]["distance"])
+        for kind, found in of.items()
+    ]
+    print_table(("", "real", "generated"), rows)
+    if of["frames"]["real_in_training"]:
+        count = of["frames"]["real_in_training"]
+        print(
+            f"  frames of {count} real videos are in the training footage: give held-out ones as REAL, or it says nothing"
+        )
+        return
+    for kind, found in of.items():
+        if not found["nearer_than_any_real"]:
+            print(f"  no generated video has a {kind[:-1]} nearer than that of every real one")
+            continue
+        nearest = sorted(found["nearest"].items(), key=lambda pair: pair[1]["distance"])
         shown = [
             f"{printable(name)} to {printable(clip['name'])} from frame {clip['first']} ({clip['distance']:.1f})"
-            for name, clip in nearest[: min(SHOWN_NEAREST, of["nearer_than_any_real"])]
+            for name, clip in nearest[: min(SHOWN_NEAREST, found["nearer_than_any_real"])]
         ]
         print(
-            f"  {of['nearer_than_any_real']} of {fake['videos']} generated videos are nearer than any real one, look at"
-            f" them: {'; '.join(shown)}"
+            f"  {found['nearer_than_any_real']} of {found['fake']['videos']} generated videos have a {kind[:-1]} nearer"
+            f" than any real one, look at them: {'; '.join(shown)}"
         )
-    else:
-        print("  no generated video is nearer than the nearest real one")

@@ -28,7 +28,7 @@ NUMBERS = (
     ("flicker power, brightness, generated", ("fake", "brightness_flicker")),
     ("flicker power, pixels, generated", ("fake", "pixel_flicker")),
     ("diversity, features", ("diversity", "fake", "features")),
-    ("nearest training clip, median", ("memorisation", "fake", "median")),
+    ("nearest training clip, median", ("memorisation", "clips", "fake", "median")),
     ("PSNR, dB", ("psnr",)),
 )
 HEADS = ("usually matters", "sometimes matters", "rarely matters")

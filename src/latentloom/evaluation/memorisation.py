@@ -5,7 +5,7 @@ a copy. Blind to mirrored, recoloured or far shifted copies and to copied parts;
 frames near. Distances are to be read beside those of held-out real video: what is nearer than these is a copy.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -63,47 +63,44 @@ def nearest_frames(
     return where, best.float()
 
 
-def nearest_clips(
-    clips: Sequence[Float[Tensor, "l p"]], training: Iterable[tuple[str, Float[Tensor, "_ p"]]], *, stride: int = 1
-) -> list[NearestClip | None]:
-    """The nearest training clip of each clip, frame by frame in order: it may begin at any frame of a training video.
+class NearestClips:
+    """A search for the nearest training clip of each of some clips, of one frame or more; ``offer`` takes videos.
 
-    The distance is the root of the mean squared difference of small frames, over the frames: 0 to 255 levels. A single
-    frame that was copied is found by clips of one frame.
+    Clips are compared frame by frame in order, with any frame of a training video for the first. The distance is the
+    root of the mean squared difference of small frames, over the frames: 0 to 255 levels.
 
     Args:
         clips: small frames of clips of equal length.
-        training: name and small frames of each training video, taken once, one at a time.
         stride: a clip's frames are so far apart in its video, and so are those it is compared with.
-
-    Returns:
-        For each clip the first of the nearest; None where every training video is shorter than it.
 
     Raises:
         ValueError: no clip, clips of different lengths or none, or a stride below 1.
     """
-    if not clips or stride < 1 or not len(clips[0]) or any(len(clip) != len(clips[0]) for clip in clips):
-        raise ValueError(
-            f"{len(clips)} clips at stride {stride}: expected some, of one length, at a stride of 1 or more"
-        )
-    asked = torch.stack(list(clips)).double()
-    best = torch.full((len(clips),), torch.inf, dtype=torch.float64)
-    found: list[NearestClip | None] = [None] * len(clips)
-    span = (asked.shape[1] - 1) * stride + 1
-    for name, frames in training:
-        known = frames.double()
+
+    def __init__(self, clips: Sequence[Float[Tensor, "_l p"]], *, stride: int = 1) -> None:
+        if not clips or stride < 1 or not len(clips[0]) or any(len(clip) != len(clips[0]) for clip in clips):
+            raise ValueError(
+                f"{len(clips)} clips at stride {stride}: expected some, of one length, a stride of 1 or more"
+            )
+        self.clips, self.stride = torch.stack(list(clips)), stride
+        self.best = torch.full((len(clips),), torch.inf, dtype=torch.float64)
+        self.found: list[NearestClip | None] = [None] * len(clips)
+        """The first of the nearest of each clip; None while every video offered was shorter than it."""
+
+    def offer(self, name: str, frames: Float[Tensor, "m p"]) -> None:
+        """Compare with a training video, of which small frames are given."""
+        known, span = frames.double(), (self.clips.shape[1] - 1) * self.stride + 1
         if len(known) < span:
-            continue
-        for start in range(0, len(asked), CLIPS_AT_ONCE):
-            part = asked[start : start + CLIPS_AT_ONCE]
-            distances, firsts = _clip_distances(part, known, stride).min(1)
-            for place in (distances < best[start : start + len(part)]).nonzero().flatten().tolist():
+            return
+        for start in range(0, len(self.clips), CLIPS_AT_ONCE):
+            part = self.clips[start : start + CLIPS_AT_ONCE].double()
+            distances, firsts = _clip_distances(part, known, self.stride).min(1)
+            for place in (distances < self.best[start : start + len(part)]).nonzero().flatten().tolist():
                 first = int(firsts[place])
-                exact = (part[place] - known[first : first + span : stride]).square().mean().item()
-                if exact < best[start + place]:
-                    best[start + place] = exact
-                    found[start + place] = NearestClip(name=name, first=first, distance=exact**0.5)
-    return found
+                exact = (part[place] - known[first : first + span : self.stride]).square().mean().item()
+                if exact < self.best[start + place]:
+                    self.best[start + place] = exact
+                    self.found[start + place] = NearestClip(name=name, first=first, distance=exact**0.5)
 
 
 def _clip_distances(
