@@ -142,11 +142,8 @@ def _print_memorisation(of: Mapping[str, Any]) -> None:
         for kind, found in of.items()
     ]
     print_table(("", "real", "generated"), rows)
-    if of["frames"]["real_in_training"]:
-        count = of["frames"]["real_in_training"]
-        print(
-            f"  frames of {count} real videos are in the training footage: give held-out ones as REAL, or it says nothing"
-        )
+    if count := of["clips"]["real_in_training"]:
+        print(f"  {count} real videos are in the training footage: give held-out ones as REAL, or it says nothing")
         return
     for kind, found in of.items():
         if not found["nearer_than_any_real"]:
