@@ -29,7 +29,8 @@ def test_a_stack_makes_videos_after_the_captions_of_the_real_ones(latentloom, re
     result = latentloom("evaluate", real, saved_stack_folder, *options)
     assert result.code == 0, result.err
     kept = tmp_path / "out-videos"
-    assert str(kept) in result.out and "making videos: 3/3" in result.out and "diversity of generated" in result.out
+    assert f"tiny makes 3 videos: 4 frames of 32x64, 6 a second, 2 steps; kept in {kept}" in result.out
+    assert "making videos: 3/3" in result.out and "diversity of generated" in result.out
     assert sorted(path.name for path in kept.glob("*.mp4")) == ["prompt001-1.mp4", "prompt001-2.mp4", "prompt002-1.mp4"]
     made = json.loads((tmp_path / "out.json").read_text())["receipt"]["inputs"]["fake"]["made"]
     assert made["stack"]["name"] == "tiny"
@@ -71,8 +72,14 @@ def test_videos_made_otherwise_are_refused_and_with_force_made_again(latentloom,
     words = ("evaluate", real, saved_stack_folder, *QUICK, "--videos", 2, "--made", tmp_path / "made", "--steps")
     assert latentloom(*words, 2).code == 0
     first = (tmp_path / "made" / "prompt001-1.mp4").read_bytes()
+    before = files_under(tmp_path)
     assert "was made with another" in refusal(latentloom(*words, 3))
+    (real / "drive0.txt").write_text("traffic on the bridge")
+    (real / "drive1.txt").write_text("traffic on the bridge")
+    assert "was made with another" in refusal(latentloom(*words, 2))
+    assert set(files_under(tmp_path)) == set(before)
     assert (tmp_path / "made" / "prompt001-1.mp4").read_bytes() == first
+    assert "bridge" not in (tmp_path / "made" / "prompt001-1.txt").read_text()
     assert latentloom(*words, 3, "--force").code == 0
     assert (tmp_path / "made" / "prompt001-1.mp4").read_bytes() != first
 
@@ -95,7 +102,7 @@ def test_what_no_stack_can_do_is_refused_before_a_video_is_made(latentloom, real
     assert "--i3d names a TorchScript" in refused(
         stack_folder, *made, "--videos", 2, "--frames", 9, "--window", 9, "--i3d", tmp_path / "no.pt"
     )
-    assert "num_frames is 0" in refused(stack_folder, *made, "--videos", 2, "--frames", 0)
+    assert "frames is 0, expected a whole number" in refused(stack_folder, *made, "--videos", 2, "--frames", 0)
     message = refusal(latentloom("evaluate", stack_folder, films, *QUICK))
     assert "is a stack, no footage" in message
     assert "no such folder" in refused(tmp_path / "drive-smell", *made, "--videos", 2)

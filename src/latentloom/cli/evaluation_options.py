@@ -11,7 +11,7 @@ from latentloom.cli.options import Force, check_output_folder, check_outputs, pa
 if TYPE_CHECKING:
     from latentloom.evaluation.video_figures import Windows
 
-MAX_VIDEOS = 1_000_000
+MAX_VIDEOS = 1_000_000  # and frames of one
 MAX_RESAMPLES = 100_000
 MAX_BATCH = 4096
 MAX_PROCESSES = 256
@@ -121,7 +121,7 @@ class EvaluationOptions:
         check_count("stride", self.stride, MAX_FRAMES)
         check_count("batch_size", self.batch_size, MAX_BATCH)
         check_count("processes", self.processes, MAX_PROCESSES)
-        for name in ("windows_per_video", "videos"):
+        for name in ("windows_per_video", "videos", "frames", "steps"):
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name), MAX_VIDEOS)
         if self.resamples == 1 or not 0 <= self.resamples <= MAX_RESAMPLES:

@@ -143,20 +143,32 @@ def _make(generations: "list[Generation]", kept: Path, options: EvaluationOption
     from latentloom.generation.videos import make_videos
 
     kept.mkdir(parents=True, exist_ok=True)
-    print(f"videos by {generations[0].stack.info.name} are kept in {printable(kept)}; the same command goes on")
+    _tell(generations, kept)
     with progress("making videos") as advance:
         for done, generation in enumerate(generations):
             video = generation.outputs[0].video
             advance(done, len(generations), video.name)
-            if generation.asked.prompt:
-                write_text(video.with_suffix(".txt"), generation.asked.prompt + "\n")
             try:
                 list(make_videos(generation))
             except ValueError:
                 if not options.force:
                     raise
                 list(make_videos(generation, force=True))  # made otherwise before; what was made so is kept
+            if generation.asked.prompt:
+                write_text(video.with_suffix(".txt"), generation.asked.prompt + "\n")
         advance(len(generations), len(generations))
+
+
+def _tell(generations: "list[Generation]", kept: Path) -> None:
+    """What is about to be made, and where it goes."""
+    from latentloom.generation.asked import unfamiliar_rate
+
+    stack, request = generations[0].stack, generations[0].request
+    clip = f"{request.num_frames} frames of {request.clip.height}x{request.clip.width}, {request.fps:g} a second"
+    steps = f"{request.clip.num_inference_steps} steps"
+    print(f"{stack.info.name} makes {len(generations)} videos: {clip}, {steps}; kept in {printable(kept)}")
+    if note := unfamiliar_rate(stack, request):
+        print(f"note: {note}")
 
 
 def _receipt(stack: "Stack", generation: "Generation", wanted: Sequence[Wanted]) -> dict[str, Any]:
