@@ -139,7 +139,7 @@ def test_every_file_says_in_its_first_lines_what_it_is():
 
 
 def test_each_folder_of_tests_is_a_room_or_a_kind_of_test():
-    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir()} | {"properties", "oracles", "faults", "gpu"}
+    rooms = {path.name for path in PACKAGE.iterdir() if path.is_dir()} | {"properties", "oracles", "faults", "gpu", "runs"}
     folders = {path.parent.name for path in (ROOT / "tests").glob("*/*.py")}
     assert folders - rooms == set()
 
