@@ -167,12 +167,25 @@ def test_sets_of_several_rates_are_refused_and_of_several_sizes_warned_of(latent
     message = refusal(latentloom("evaluate", films, faster, *QUICK))
     assert "videos of 6 to 12 frames a second" in message and "--fps 6" in message
     assert "would repeat some" in refusal(latentloom("evaluate", films, faster, *QUICK, "--fps", 12))
-    latentloom("prepare", faster, "-o", tmp_path / "data", "--size", "32x64")
-    message = refusal(latentloom("evaluate", films, tmp_path / "data", *QUICK, "--fps", 6))
-    assert "prepare it with --fps 6" in message
+    assert "expected a number of frames per second" in refusal(latentloom("evaluate", films, films, "--fps", 0))
     with pytest.warns(UserWarning, match="real 32x64, generated 64x128.*softer"):
         result = latentloom("evaluate", films, faster, *QUICK, "--fps", 6)
     assert result.code == 0, result.err
+
+
+def test_clips_of_a_dataset_are_brought_to_a_rate_as_files_are(latentloom, films, tmp_path):
+    twice = tmp_path / "twice"
+    twice.mkdir()
+    for path in films.iterdir():
+        write_video(read_video(path).frames.repeat_interleave(2, 0), twice / path.name, 12)
+    latentloom("prepare", twice, "-o", tmp_path / "data", "--size", "32x64")
+    found = []
+    for name, fake in (("a", twice), ("b", tmp_path / "data")):
+        result = latentloom("evaluate", films, fake, *QUICK, "--fps", 6, "-o", tmp_path / f"{name}.json")
+        assert result.code == 0, result.err
+        found.append(json.loads((tmp_path / f"{name}.json").read_text()))
+    assert found[0]["fake"]["num_frames"] == 24 and found[0]["frame_difference_ratio"] == pytest.approx(1, rel=0.02)
+    assert {**found[0]["fake"], "path": ""} == {**found[1]["fake"], "path": ""}
 
 
 def test_fewer_videos_are_drawn_by_seed_and_more_than_there_are_refused(latentloom, films, worse, tmp_path):

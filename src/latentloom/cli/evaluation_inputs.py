@@ -16,7 +16,7 @@ from latentloom.files import printable
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from latentloom.data.manifest import Dataset
+    from latentloom.data.manifest import ClipRecord, Dataset
 
 RATE_TOLERANCE = 0.01  # 29.97 and 30 are one rate
 
@@ -107,7 +107,7 @@ def video_set(side: str, path: Path, size: tuple[int, int], fps: float | None, s
     """The videos of an argument: a video, a folder of them or a dataset folder; headers are read, no frame is.
 
     Raises:
-        ValueError: no video there, an unreadable header, a dataset of another size or rate, or slower than ``fps``.
+        ValueError: no video there, an unreadable header, a dataset of another size, or slower than ``fps``.
     """
     is_dataset = (path / "dataset.json").is_file()
     videos = _clips(path, size, fps, split) if is_dataset else _files(*_listed(path), size, fps)
@@ -261,32 +261,44 @@ def _clips(path: Path, size: tuple[int, int], fps: float | None, split: str) -> 
     chosen = [(k, record) for k, record in clips if record.split == split] or clips
     if not chosen:
         raise ValueError(f"{printable(path)} holds pictures alone, no clip of 2 frames or more; give footage")
-    rates: Sequence[float] = sorted({record.fps for _, record in chosen})
-    if fps is not None and rates[-1] > fps * (1 + RATE_TOLERANCE):
-        raise ValueError(
-            f"{printable(path)} holds clips of {rates[-1]:g} frames a second; prepare it with --fps {fps:g}"
-        )
-    return [
-        VideoFile(
-            name=record.id,
-            load=partial(_frames_of_clip, path, place),
-            file=path / record.file,
-            size=size,
-            fps=record.fps,
-            num_frames=record.num_frames,
-            container="dataset folder",
-            codec="none, decoded frames",
-            pixel_format="rgb24",
-            caption=record.caption(0, record.num_frames - 1) or None,
-        )
-        for place, record in chosen
-    ]
+    return [_clip(path, place, record, fps) for place, record in chosen]
 
 
-def _frames_of_clip(path: Path, place: int) -> "Tensor":
+def _clip(path: Path, place: int, record: "ClipRecord", fps: float | None) -> VideoFile:
+    indices = _indices(record, fps)
+    return VideoFile(
+        name=record.id,
+        load=partial(_frames_of_clip, path, place, indices),
+        file=path / record.file,
+        size=(record.height, record.width),
+        fps=record.fps,
+        num_frames=len(indices),
+        container="dataset folder",
+        codec="none, decoded frames",
+        pixel_format="rgb24",
+        caption=record.caption(0, record.num_frames - 1) or None,
+    )
+
+
+def _indices(record: "ClipRecord", fps: float | None) -> tuple[int, ...]:
+    """Which frames are judged: all, or those nearest to even moments, as `read_video` picks them."""
+    if fps is None or record.fps <= fps * (1 + RATE_TOLERANCE):
+        return tuple(range(record.num_frames))
+    from fractions import Fraction
+
+    from latentloom.data.timing import exact_rate, resampled
+
+    step = 1 / exact_rate(record.fps)
+    times = [k * step for k in range(record.num_frames)] if record.times is None else map(Fraction, record.times)
+    try:
+        return tuple(k for _, k in resampled(((time, k) for k, time in enumerate(times)), exact_rate(fps), step))
+    except ValueError as error:
+        raise ValueError(f"clip {record.id}: {error}") from None
+
+
+def _frames_of_clip(path: Path, place: int, indices: Sequence[int]) -> "Tensor":
     dataset = _dataset(path)
-    record = dataset.records[place]
-    return dataset.frames(record, range(record.num_frames))
+    return dataset.frames(dataset.records[place], indices)
 
 
 @cache

@@ -115,8 +115,11 @@ class EvaluationOptions:
         _ = self.judged_size
         self._check_outputs()
         self._check_networks()
+        from latentloom.data.timing import exact_rate
         from latentloom.stages.request import MAX_FRAMES, check_count
 
+        if self.fps is not None:
+            exact_rate(self.fps)
         check_count("window", self.window, MAX_FRAMES)
         check_count("stride", self.stride, MAX_FRAMES)
         check_count("batch_size", self.batch_size, MAX_BATCH)

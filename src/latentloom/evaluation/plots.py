@@ -74,8 +74,8 @@ def _ratios(axis: Any, real: SetFigures, fake: SetFigures) -> None:
     axis.axvline(1, color=COLOURS["real"])
     axis.set_xscale("log")
     low, high = min([0.5, *ratios]), max([2.0, *ratios])
-    axis.set_xlim(low / 1.3, high * 2)
-    ticks = [tick for tick in (0.01, 0.1, 0.25, 0.5, 1, 2, 4, 10, 100, 1000) if low / 1.3 <= tick <= high * 2]
+    axis.set_xlim(low / 1.3, high * 3)
+    ticks = [tick for tick in (0.01, 0.1, 0.25, 0.5, 1, 2, 4, 10, 100, 1000) if low / 1.3 <= tick <= high * 3]
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.minorticks_off()
     axis.set_yticks(places, names)
