@@ -19,7 +19,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 NAME = "loom features v1"
-SHA256 = "fea7e665354fcc25f9a54c2716908246b6cd7f4a6a9ada4ed0d245e5abefe37b"
+SHA256 = "3baf7f9d26a4851bf36575fb8dff8363e349b9a4f18278d4aa04b0047d98adc3"
 """Of the shipped weights."""
 SIZE = (64, 128)
 PREPROCESSING = "frames averaged to 64x128 by area, x / 127.5 - 1, every frame of the clip"
@@ -43,7 +43,7 @@ class VideoNetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         first, second, third, fourth = WIDTHS
-        self.stem = nn.Conv2d(9, first, 5, stride=2, padding=2)
+        self.stem = nn.Conv2d(9 + 2, first, 5, stride=2, padding=2)
         self.fine = nn.Sequential(Block(first, first), Block(first, second), Block(second, second))
         self.coarse = nn.Sequential(
             Block(second, third), Block(third, third), Block(third, fourth), Block(fourth, fourth)
@@ -57,7 +57,8 @@ class VideoNetwork(nn.Module):
         num_frames = clips.shape[1]
         before, after = clips[:, :1], clips[:, -1:]  # a clip that stands still has no edge in time
         neighbours = torch.cat([torch.cat([before, clips[:, :-1]], 1), clips, torch.cat([clips[:, 1:], after], 1)], 2)
-        x = rearrange(neighbours, "n t c h w -> (n t) c h w").to(memory_format=torch.channels_last)
+        x = rearrange(neighbours, "n t c h w -> (n t) c h w")
+        x = torch.cat([x, places(x)], 1).to(memory_format=torch.channels_last)
         x = self.stem(x)
         for block in self.fine:
             x = block(x, num_frames)
@@ -67,6 +68,17 @@ class VideoNetwork(nn.Module):
         coarse = rearrange(self.read_coarse(x), "(n t) c h w -> n c t (h w)", t=num_frames).float().mean(-1)
         features = torch.cat([fine.mean(-1), fine.std(-1), coarse.mean(-1), coarse.amax(-1)], 1)
         return (features - self.centre) / self.scale
+
+
+def places(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 h w"]:
+    """Row and column of each pixel, -1 to 1.
+
+    Driving forward moves the left to the left and the right to the right: without places a mean over the picture could
+    not tell it from driving backward.
+    """
+    rows, columns = (torch.linspace(-1, 1, side, device=x.device, dtype=x.dtype) for side in x.shape[2:])
+    grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
+    return grid.expand(len(x), -1, -1, -1)
 
 
 class Block(nn.Module):
