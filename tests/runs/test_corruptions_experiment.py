@@ -5,7 +5,16 @@ import json
 import pytest
 import torch
 from runs.experiments import corruptions, corruptions_page, results
-from runs.experiments.corruptions import LEVELS, METRICS, Experiment, Metric, held_out_windows, main, ratio_from_one
+from runs.experiments.corruptions import (
+    LEVELS,
+    METRICS,
+    Experiment,
+    Metric,
+    Size,
+    held_out_windows,
+    main,
+    ratio_from_one,
+)
 from runs.experiments.corruptions_page import in_units, rank_correlation, rising, seen_table
 from runs.experiments.trials import Trial, Trials
 
@@ -30,8 +39,8 @@ def test_the_tiny_twin_judges_every_strength_and_goes_on_where_it_was(tmp_path, 
     main([str(tmp_path), "--tiny", "--seeds", "0"])
     assert "| backward |" in capsys.readouterr().out
     figures = json.loads((tmp_path / "noise" / "seed-0" / "figures.json").read_text())["figures"]
-    assert set(figures) == {f"{metric} at {level}" for metric in METRICS for level in ("0", "4", "8", "16", "32")}
-    assert figures["warp error at 32"] != figures["warp error at 0"]
+    assert set(figures) == {f"{metric} at {level}" for metric in METRICS for level in ("0", "2", "4", "8", "16")}
+    assert figures["warp error at 16"] != figures["warp error at 0"]
     monkeypatch.setattr(Experiment, "corrupted", None)
     main([str(tmp_path), "--tiny", "--seeds", "0"])
 
@@ -54,7 +63,8 @@ def test_held_out_windows_share_no_frame_and_none_is_of_a_gif(tmp_path):
         for name, split in (("lake_a", "train"), ("lake_b", "val"), ("city_gif_2", "val")):
             frames = torch.arange(20, dtype=torch.uint8).view(-1, 1, 1, 1).expand(-1, 8, 8, 3)
             writer.add(name, frames.contiguous(), fps=6.5, split=split)
-    windows = held_out_windows(Dataset.load(tmp_path / "dataset"), 8)
+    windows = held_out_windows(Dataset.load(tmp_path / "dataset"), Size(pixels=(4, 4)))
+    assert all(window.shape == (8, 4, 4, 3) for window in windows)
     assert [window[:, 0, 0, 0].tolist() for window in windows] == [list(range(8)), list(range(8, 16))]
 
 
