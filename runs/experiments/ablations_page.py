@@ -45,7 +45,7 @@ def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, dr
         "loss": results.table(latent, LOSS),
         "differences": results.markdown(
             ["less the baseline, seed by seed", "held-out loss x 1000"],
-            [[variant, scaled(estimate, 1000).told(2)] for variant, estimate in less.items()],
+            [[variant, estimate.times(1000).told(2)] for variant, estimate in less.items()],
         ),
         "made": results.table(everything, MADE),
     }
@@ -57,8 +57,3 @@ def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, dr
         results.keep("ablations", everything, trials.settings)
         rows = {variant: row["loss"] for variant, row in results.estimates(latent).items()}
         results.plot_bars(results.PAGES / "ablations.png", "Loss on held-out clips", rows, axis="squared error of v")
-
-
-def scaled(estimate: results.Estimate, factor: float) -> results.Estimate:
-    half = None if estimate.half is None else factor * estimate.half
-    return results.Estimate(mean=factor * estimate.mean, half=half, count=estimate.count)

@@ -50,6 +50,12 @@ class Estimate:
         """Whether zero lies outside the interval."""
         return self.half is not None and abs(self.mean) > self.half
 
+    def times(self, factor: float) -> "Estimate":
+        """In another unit."""
+        return Estimate(
+            mean=factor * self.mean, half=None if self.half is None else abs(factor) * self.half, count=self.count
+        )
+
     def told(self, digits: int) -> str:
         """``0.123 ± 0.045``."""
         return f"{self.mean:.{digits}f}" + ("" if self.half is None else f" ± {self.half:.{digits}f}")
