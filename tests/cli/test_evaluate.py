@@ -200,6 +200,18 @@ def test_fewer_videos_are_drawn_by_seed_and_more_than_there_are_refused(latentlo
     assert names == {"drive0", "drive1"}
 
 
+def test_training_footage_of_another_rate_is_searched_and_told_of(latentloom, films, worse, tmp_path):
+    slower = tmp_path / "slower"
+    slower.mkdir()
+    for number, rate in enumerate((3, 12)):
+        write_video(read_video(films / "drive0.mp4").frames, slower / f"{number}.mp4", rate)
+    result = latentloom("evaluate", worse, worse, *QUICK, "--fps", 6, "--training", slower)
+    assert result.code == 0, result.err
+    assert "1 of 2 training videos have other rates than 6 a second (3 to 3)" in result.out
+    result = latentloom("evaluate", worse, worse, *QUICK, "--training", slower)
+    assert "2 of 2 training videos have other rates than 6 a second (3 to 12)" in result.out
+
+
 def test_without_matplotlib_or_opencv_a_line_says_what_is_left_out(latentloom, films, tmp_path, monkeypatch):
     import importlib.util
 

@@ -85,13 +85,21 @@ def _given(
     What is wrong with any of them shows here, before networks are loaded and videos are made. Raises ``ValueError``.
     """
     from latentloom.cli.evaluation_figures import check_groups
-    from latentloom.cli.evaluation_inputs import VideoSet, check_comparable, check_lengths, check_names, video_set
+    from latentloom.cli.evaluation_inputs import (
+        TRAINING,
+        VideoSet,
+        check_comparable,
+        check_lengths,
+        check_names,
+        tell_other_rates,
+        video_set,
+    )
     from latentloom.cli.evaluation_networks import check_captions
     from latentloom.cli.evaluation_stacks import check_options, wanted_videos
 
     size, fps = options.judged_size, options.fps
     theirs = video_set("real", real, size, fps, options.split)
-    known = None if options.training is None else video_set("training", options.training, size, fps, "train")
+    known = None if options.training is None else video_set(TRAINING, options.training, size, fps, "train")
     check_options(stack, fake, options, theirs)
     if stack is not None:
         assert options.videos is not None
@@ -109,6 +117,8 @@ def _given(
     given = [one for one in (theirs, ours, known) if isinstance(one, VideoSet)]
     check_comparable(given, fps)
     check_lengths(given, options.windows.span)
+    if known is not None:
+        tell_other_rates(known, theirs, fps)
     return theirs, ours, known
 
 

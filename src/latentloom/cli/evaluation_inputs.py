@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from latentloom.data.manifest import ClipRecord, Dataset
 
 RATE_TOLERANCE = 0.01  # 29.97 and 30 are one rate
+TRAINING = "training"
+"""The side that is searched, not compared: its rates may differ."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +122,8 @@ def set_of_files(side: str, folder: Path, files: Sequence[Path], size: tuple[int
 
 
 def _checked_set(side: str, path: Path, videos: Sequence[VideoFile], fps: float | None) -> VideoSet:
-    for video in videos:
-        if fps is not None and video.fps < fps * (1 - RATE_TOLERANCE):
+    for video in videos if side != TRAINING else ():
+        if not _reaches(video.fps, fps):
             raise ValueError(
                 f"{printable(video.file)}: {video.fps:g} frames a second; --fps {fps:g} would repeat some, judge both"
                 f" at {video.fps:g} or less"
@@ -131,7 +133,7 @@ def _checked_set(side: str, path: Path, videos: Sequence[VideoFile], fps: float 
 
 def check_comparable(sets: Sequence[VideoSet], fps: float | None) -> None:
     """Warn of several sizes, refuse several rates where no ``fps`` brings them to one. Raises ``ValueError``."""
-    check_rates({one.side: [video.fps for video in one.videos] for one in sets}, fps)
+    check_rates({one.side: [video.fps for video in one.videos] for one in sets if one.side != TRAINING}, fps)
     sizes = {one.side: sorted({video.size for video in one.videos}) for one in sets}
     if len({size for found in sizes.values() for size in found}) > 1:
         import warnings
@@ -143,6 +145,18 @@ def check_comparable(sets: Sequence[VideoSet], fps: float | None) -> None:
             f"videos of several sizes ({', '.join(shown)}) are brought to one: what was enlarged is softer, and"
             " distances see that; make all at one size for a fair number",
             stacklevel=2,
+        )
+
+
+def tell_other_rates(known: VideoSet, real: VideoSet, fps: float | None) -> None:
+    """Say how much training footage is not at the rate that is judged: its clips move faster or slower."""
+    judged = fps or statistics.median(video.fps for video in real.videos)
+    rates = [min(video.fps, fps or video.fps) for video in known.videos]
+    others = [rate for rate in rates if abs(rate - judged) > RATE_TOLERANCE * judged]
+    if others:
+        print(
+            f"{len(others)} of {len(rates)} training videos have other rates than {judged:g} a second ({min(others):g}"
+            f" to {max(others):g}): copies of their clips may be missed, copies of their frames are not"
         )
 
 
@@ -209,7 +223,7 @@ def _video(name: str, file: Path, size: tuple[int, int], fps: float | None, capt
         facts = _stream_facts(file)
         return VideoFile(
             name=name,
-            load=partial(_frames_of_file, file, fps, size),
+            load=partial(_frames_of_file, file, fps if _reaches(float(header.rate), fps) else None, size),
             file=file,
             size=(header.height, header.width),
             fps=float(header.rate),
@@ -219,8 +233,12 @@ def _video(name: str, file: Path, size: tuple[int, int], fps: float | None, capt
         )
 
 
+def _reaches(rate: float, fps: float | None) -> bool:
+    return fps is None or rate >= fps * (1 - RATE_TOLERANCE)
+
+
 def _judged_count(num_frames: int | None, rate: float, fps: float | None) -> int | None:
-    if num_frames is None or fps is None:
+    if num_frames is None or fps is None or not _reaches(rate, fps):
         return num_frames
     return math.ceil(num_frames * fps / rate)
 
