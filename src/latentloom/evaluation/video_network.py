@@ -1,10 +1,10 @@
 """Features of clips from a small network that this project trained on driving video: for relative use, never an FVD.
 
-A (2+1)D convolutional network (0.9 M weights, shipped in ``assets/video_features``) that learned to tell the steering,
-the distance driven per frame, the playback direction and the order of frames; the model card there says from what, and
-how well. Its 96 numbers per clip are the means and deviations of fine channels, which see looks and small motion, and
-the means and largest moments of coarse ones, which see what happens. Which faults it sees: docs/results/corruptions.md.
-Not here: the training (``runs/video_features``), the distance (``frechet``).
+A (2+1)D convolutional network (1.0 M weights, shipped in ``assets/video_features``) that learned to tell the steering,
+the way driven per frame, the playback direction, the order of frames, and noise, blur and warps; the model card there
+says from what and how well. Its 96 numbers per clip are the means and deviations of fine channels, which see looks and
+small motion, and the means and largest moments of coarse ones, which see what happens. Which faults it sees:
+docs/results/corruptions.md. Not here: the training (``runs/video_features``), the distance (``frechet``).
 """
 
 import hashlib
@@ -19,7 +19,7 @@ from safetensors.torch import load
 from torch import Tensor, nn
 
 NAME = "loom features v1"
-SHA256 = "3baf7f9d26a4851bf36575fb8dff8363e349b9a4f18278d4aa04b0047d98adc3"
+SHA256 = "40c6d699961549dd8fa319ac1421988095bb82f1b716ca2658f6935c7849f432"
 """Of the shipped weights."""
 SIZE = (64, 128)
 PREPROCESSING = "frames averaged to 64x128 by area, x / 127.5 - 1, every frame of the clip"
@@ -31,14 +31,15 @@ WIDTHS = (32, 64, 128, 160)
 
 
 class VideoNetwork(nn.Module):
-    """Clips to vectors of ``NUM_FEATURES``, each in units of its deviation over the clips of the training.
+    """Clips to vectors of ``NUM_FEATURES``, without mean and nearly white over the clips of the training.
 
+    Else what differs most from drive to drive, light and place, would drown what faults change.
     Nothing in it depends on the other clips of a batch, and any number of frames will do; vectors of clips of other
     lengths or rates are not to be compared all the same.
     """
 
     centre: Tensor
-    scale: Tensor
+    directions: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class VideoNetwork(nn.Module):
         )
         self.read_fine, self.read_coarse = nn.Conv2d(second, CHANNELS, 1), nn.Conv2d(fourth, CHANNELS, 1)
         self.register_buffer("centre", torch.zeros(NUM_FEATURES))
-        self.register_buffer("scale", torch.ones(NUM_FEATURES))
+        self.register_buffer("directions", torch.eye(NUM_FEATURES))
 
     def forward(self, clips: Float[Tensor, "n t 3 h w"]) -> Float[Tensor, "n d"]:
         """The features of clips at ``SIZE``, -1 to 1."""
@@ -67,7 +68,7 @@ class VideoNetwork(nn.Module):
             x = block(x, num_frames)
         coarse = rearrange(self.read_coarse(x), "(n t) c h w -> n c t (h w)", t=num_frames).float().mean(-1)
         features = torch.cat([fine.mean(-1), fine.std(-1), coarse.mean(-1), coarse.amax(-1)], 1)
-        return (features - self.centre) / self.scale
+        return (features - self.centre) @ self.directions
 
 
 def places(x: Float[Tensor, "n c h w"]) -> Float[Tensor, "n 2 h w"]:
