@@ -9,15 +9,15 @@ larger`` is the twin for a GPU.
 
 Layers of each kind, on one image model a seed, under the same draws; the design of the paper (convolution and
 attention, alpha learned) is the baseline. Convolution and attention alone have equally many parameters, within 5 %,
-and so have the baseline, wide convolutions and transformers, twice as many; operations are near. Beside them: alpha
-fixed or one for each frame, everything trained from nothing for as many frames as image model and layers saw together,
-and the same networks on pixels (patches of 8x8 in the place of latents). Context guidance has a file of its own
-(``context_guidance``).
+and so have the baseline, wide convolutions and transformers, twice as many; operations are near. Res blocks alone are
+told diffusion time and frame rate, as in the paper. Beside them: alpha fixed or one for each frame, everything trained
+from nothing for as many frames as image model and layers saw together, and the same networks on pixels (patches of 8x8
+in the place of latents). Context guidance has a file of its own (``context_guidance``).
 """
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,10 @@ class FrameMixing(Mixing):
         return self.logit.sigmoid().mean()[None]
 
     def temporal_share(self, clip: Clip) -> Tensor:
-        """``strength * (1 - alpha)`` of each frame."""
+        """``strength * (1 - alpha)`` of each frame, ``t 1``."""
         if clip.alpha is not None:
             return super().temporal_share(clip)
-        return clip.strength * (1 - self.logit[: clip.num_frames].sigmoid())
+        return clip.strength * (1 - self.logit[: clip.num_frames, None].sigmoid())
 
 
 class FixedAlpha(TemporalTask):
@@ -198,6 +198,8 @@ class Ablations:
         config = replace(config, loop=replace(config.loop, steps=steps, ema_decay=0.995))
         if kept.is_file():
             load_into(model, kept)
+        else:  # killed between the two files, what the layers say would be paired with a fresh image network
+            (trial.folder / "layers.safetensors").unlink(missing_ok=True)
         layers = trained_layers(layers, model, config, lab, trial.folder, task=EndToEnd)
         if not kept.is_file():
             save_tensors(kept, state_of(model))
@@ -246,7 +248,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(options.threads)
     size = SIZES[options.size]
     lab = Lab.open(options.work, options.clips, size)
-    trials = Trials(work=options.work / "ablations", settings=asdict(size))
+    trials = Trials(work=options.work / "ablations", settings=lab.settings)
+    for seed in range(options.seeds):
+        lab.image_model(seed)
     found = trials.run(options.only or list(VARIANTS), range(options.seeds), Ablations(lab).make)
     if options.only is None:
         from runs.experiments.ablations_page import report

@@ -8,14 +8,13 @@ from runs.experiments.trials import Figures, Trials
 COST = {
     "parameters, M": ("temporal parameters, M", 2),
     "operations, G": ("operations of an evaluation, G a frame", 3),
-    "core-seconds": ("training, core-s", 0),
 }
 LOSS = {"loss": ("held-out loss", 4)} | {f"loss, {source}": (source, 4) for source in SOURCES}
 MADE = {
     "frame difference over real": ("frame difference over real", 3),
     "warp error": ("warp error", 2),
-    "Frechet, clips": ("Frechet x 1000, clips", 1),
-    "Frechet, frames": ("frames", 1),
+    "MMD, clips": ("squared MMD, clips", 2),
+    "MMD, frames": ("frames", 4),
 }
 ALONE = "image model alone (alpha = 1)"
 OTHER_SPACE = "pixels"
@@ -29,7 +28,6 @@ def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, dr
         for seed, figures in seeds.items():
             trial = trials.trial(variant, seed)
             figures |= judging.figures_of(kept_frames(trial, "made"), real)
-            figures["core-seconds"] = trials.core_seconds(variant, seed)
             if variant == BASELINE:
                 image = {
                     "loss" + name.removeprefix("loss of the image model"): value

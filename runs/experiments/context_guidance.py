@@ -9,7 +9,7 @@ of 1 to 3, the same noise for all. Killed, the same command goes on; a training 
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import torch
 from runs.experiments import judging, results
@@ -36,8 +36,8 @@ COLUMNS = {
     "PSNR, last": ("of the last", 2),
     "frame difference over real": ("frame difference over real", 3),
     "warp error": ("warp error", 2),
-    "Frechet, clips": ("Frechet x 1000, clips", 1),
-    "Frechet, frames": ("frames", 1),
+    "MMD, clips": ("squared MMD, clips", 2),
+    "MMD, frames": ("frames", 4),
 }
 
 
@@ -85,10 +85,10 @@ def predicted(lab: Lab, model: ImageLDM, video: Aligned, windows: Sequence[Windo
 
 
 def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, dry: bool) -> None:
-    real = lab.frames(lab.windows(count=4 * lab.size.held_out))
+    real = lab.frames(lab.windows(count=4 * lab.size.held_out))[:, GIVEN - 1 :]  # from the last given frame on
     for variant, seeds in found.items():
         for seed, figures in seeds.items():
-            figures |= judging.figures_of(kept_frames(trials.trial(variant, seed), "made"), real)
+            figures |= judging.figures_of(kept_frames(trials.trial(variant, seed), "made")[:, GIVEN - 1 :], real)
     table = results.table(found, COLUMNS)
     print(table)
     if not dry:
@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser_of(__doc__).parse_args(arguments)
     torch.set_num_threads(options.threads)
     lab = Lab.open(options.work, options.clips, SIZES[options.size])
-    trials = Trials(work=options.work / "guidance", settings=asdict(lab.size))
+    trials = Trials(work=options.work / "guidance", settings=lab.settings)
     found = trials.run(options.only or list(SCALES), range(options.seeds), Guidance(lab).make)
     report(lab, trials, found, dry=options.dry_page or bool(options.only))
 

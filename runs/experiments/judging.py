@@ -1,11 +1,11 @@
 """How the laboratory's models are judged: by the loss on held-out clips, and by clips they make.
 
 The loss is that of training on clips that were left out, at fixed diffusion steps under fixed noise: a number with
-little chance in it, which tells how much of a frame the others say. Made clips are judged as ``latentloom evaluate``
-does it, from frames alone. Frechet distances are in this package's features, never an FVD, and times 1000.
+little chance in it, which tells how much of a frame the others say. Made clips are judged from frames alone, in this
+package's features (never an FVD): by the squared maximum mean discrepancy of KID, whose expectation does not depend on
+how few clips there are, where a Frechet distance's does.
 """
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,9 +22,10 @@ from latentloom.diffusion.objective import add_noise, target
 from latentloom.diffusion.sampler import clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule
 from latentloom.evaluation.consistency import warp_error
-from latentloom.evaluation.features import clip_features, frame_features
-from latentloom.evaluation.frechet import frechet_distance_of
+from latentloom.evaluation.features import frame_features
+from latentloom.evaluation.kernel import squared_mmd
 from latentloom.evaluation.motion import frame_difference
+from latentloom.evaluation.video_network import video_features
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.precision import preferred_dtype
@@ -124,16 +125,9 @@ def figures_of(clips: Tensor, real: Tensor) -> dict[str, float]:
     return {
         "frame difference over real": change / theirs,
         "warp error": mean([warp_error(clip) for clip in clips]),
-        "Frechet, clips": distance(clip_features, clips, real),
-        "Frechet, frames": distance(frame_features, clips[:, ::4].flatten(0, 1), real[:, ::4].flatten(0, 1)),
+        "MMD, clips": squared_mmd(video_features(clips), video_features(real)),
+        "MMD, frames": squared_mmd(*(frame_features(side[:, ::4].flatten(0, 1)) for side in (clips, real))),
     }
-
-
-def distance(features: Callable[[Tensor], Tensor], made: Tensor, real: Tensor) -> float:
-    """Times 1000; how many clips there are is said where the numbers are."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return 1000 * frechet_distance_of(features(made), features(real))
 
 
 def mean(values: Sequence[Any]) -> float:

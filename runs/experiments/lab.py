@@ -6,7 +6,7 @@ here: how it is judged (``judging``), what is compared (``ablations``, ``transfe
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from latentloom.data.clips import Window, clip_windows, spread
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset, DatasetWriter
 from latentloom.diffusion.objective import ObjectiveConfig
-from latentloom.files import save_tensors
+from latentloom.files import digest_of, save_tensors
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.image_ldm import DenoiserSpec, ImageLDM
@@ -73,7 +73,7 @@ TINY = Size(
     images=2,
     layer_steps=2,
     clips=1,
-    num_frames=4,
+    num_frames=5,
     times=(500,),
     held_out=1,
     made=4,
@@ -112,6 +112,15 @@ class Lab:
         dataset = shrunk(Dataset.load(clips), work / "frames", size.pixels)
         vae = Stack.load("drive-small", dtype=torch.float32).vae
         return cls(work=work, size=size, dataset=dataset, cache=fill_cache(dataset, vae), vae=vae)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What all figures depend on, beside variant and seed."""
+        return {
+            **asdict(self.size),
+            "footage": digest_of(self.dataset.root / "manifest.jsonl"),
+            "latents": self.cache.key,
+        }
 
     # ---- training ----
 

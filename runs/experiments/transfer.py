@@ -17,7 +17,7 @@ import argparse
 import copy
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -197,7 +197,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     dataset = other_footage(options.other, options.work / "other", lab.size.pixels)
     other = replace(lab, dataset=dataset, cache=fill_cache(dataset, lab.vae))
     transfers = Transfers(lab, other, options.work / "ablations", options.seeds)
-    trials = Trials(work=options.work / "transfer", settings=asdict(lab.size))
+    trials = Trials(work=options.work / "transfer", settings=lab.settings)
     seeds = range(options.seeds)
     found = {
         "distance": trials.run([ITSELF, *receivers(lab), OTHER_SEED], seeds, transfers.distance),

@@ -7,7 +7,6 @@ experiment are kept beside its trials: figures of other settings are refused, no
 
 import json
 import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,18 +63,10 @@ class Trials:
         path = trial.folder / "figures.json"
         if not path.is_file():
             trial.folder.mkdir(parents=True, exist_ok=True)
-            began = time.process_time()
             figures = make(trial)
-            # of the last process alone, where a killed trial was continued
-            kept = {"figures": figures, "core_seconds": time.process_time() - began}
-            write_text(path, json.dumps(kept, indent=2) + "\n")
+            write_text(path, json.dumps({"figures": figures}, indent=2) + "\n")
             print(trial.variant, trial.seed, {name: round(value, 4) for name, value in figures.items()}, flush=True)
         return json.loads(path.read_text(encoding="utf-8"))["figures"]
-
-    def core_seconds(self, variant: str, seed: int) -> float:
-        """What a finished trial took."""
-        path = self.trial(variant, seed).folder / "figures.json"
-        return json.loads(path.read_text(encoding="utf-8"))["core_seconds"]
 
 
 def named(variant: str) -> str:

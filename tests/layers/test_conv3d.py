@@ -7,11 +7,12 @@ from torch import Tensor
 
 from latentloom.layers.base import Clip
 from latentloom.layers.conv3d import TemporalResBlock, TemporalResBlockSpec, TimeConv, TimeConvSpec
+from latentloom.layers.mixing import Mixing
 
 
-def awake_block(channels: int = 16, time_width: int | None = 12) -> TemporalResBlock:
+def awake_block(channels: int = 16, time_width: int | None = 12, expansion: int = 1) -> TemporalResBlock:
     torch.manual_seed(0)
-    block = TemporalResBlockSpec().build(channels, 4, time_width).eval()
+    block = TemporalResBlockSpec(expansion=expansion).build(channels, 4, time_width).eval()
     with torch.no_grad():
         block.conv2.weight.normal_(0, 0.1)
         block.conv2.bias.normal_()
@@ -32,15 +33,37 @@ def plain_res_block(block: TemporalResBlock, video: Tensor, embedding: Tensor) -
     return alpha * video + (1 - alpha) * temporal
 
 
+@pytest.mark.parametrize("expansion", [1, 2])
 @pytest.mark.parametrize("gradients", [False, True])
-def test_the_res_block_equals_the_textbook_form_with_conv3d(gradients):
-    block = awake_block()
+def test_the_res_block_equals_the_textbook_form_with_conv3d(gradients, expansion):
+    block = awake_block(expansion=expansion)
+    assert block.conv1.out_channels == 16 * expansion
     video, embedding = torch.randn(2, 16, 5, 3, 4), torch.randn(2, 5, 12)  # b c t h w and b t d
     frames = video.transpose(1, 2).flatten(0, 1)
     with torch.set_grad_enabled(gradients):
         out = block(frames, Clip(num_frames=5), embedding.flatten(0, 1))
     expected = plain_res_block(block, video, embedding).transpose(1, 2).flatten(0, 1)
     torch.testing.assert_close(out, expected, atol=2e-6, rtol=1e-5)
+
+
+class EachFrame(Mixing):
+    """A share for each of four frames."""
+
+    def temporal_share(self, clip: Clip) -> Tensor:
+        return torch.tensor([[0.0], [0.25], [0.5], [1.0]])
+
+
+@pytest.mark.parametrize("layer", ["res block", "time conv"])
+def test_shares_of_single_frames_act_on_their_frames(layer):
+    block = awake_block() if layer == "res block" else TimeConvSpec().build(16)
+    end = block.conv2 if layer == "res block" else block.conv
+    torch.nn.init.normal_(end.weight)
+    frames, embedding, clip = torch.randn(8, 16, 2, 2), torch.randn(8, 12), Clip(num_frames=4, alpha=0.0)
+    change = block(frames, clip, embedding) - frames
+    block.mixing = EachFrame()
+    shared = block(frames, Clip(num_frames=4), embedding) - frames
+    share = torch.tensor([0.0, 0.25, 0.5, 1.0]).repeat(2).view(8, 1, 1, 1)
+    torch.testing.assert_close(shared, share * change, atol=1e-5, rtol=1e-4)
 
 
 def test_embedded_numbers_act_as_if_they_were_in_the_time_embedding():

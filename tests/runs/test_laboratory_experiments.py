@@ -102,7 +102,7 @@ def test_an_alpha_for_each_frame_acts_on_its_frame(clips, work):
     unet = opened.image_model(0).unet
     layers = lab.new_layers(unet, BOTH, 0)
     for layer in layers.layers.values():
-        layer.mixing = FrameMixing(4)
+        layer.mixing = FrameMixing(5)
         torch.nn.init.constant_(layer.mixing.logit[1:], 100.0)  # alpha 1: these frames are the image model's
         for end in (getattr(layer, "conv2", None), getattr(layer, "self_attention", None)):
             for parameter in [] if end is None else end.parameters():
@@ -118,7 +118,7 @@ def test_an_alpha_for_each_frame_acts_on_its_frame(clips, work):
 def test_frames_of_a_forced_alpha_share_it():
     mixing = FrameMixing(3)
     assert mixing.temporal_share(Clip(num_frames=3, alpha=0.25, strength=0.5)).unique().item() == 0.375
-    assert mixing.temporal_share(Clip(num_frames=2)).tolist() == [0.5, 0.5]
+    assert mixing.temporal_share(Clip(num_frames=2)).tolist() == [[0.5], [0.5]]
 
 
 def test_end_to_end_training_moves_every_network_and_the_others_none(clips, work):

@@ -108,7 +108,7 @@ def test_every_named_kind_of_drive_gets_its_share(dataset):
     assert weights[of_world].sum().item() == pytest.approx(0.22 / (0.22 + 0.25))
 
 
-def test_a_training_ends_with_weights_whose_features_are_in_units_of_their_deviation(dataset, tmp_path):
+def test_a_training_ends_with_weights_whose_features_are_nearly_white(dataset, tmp_path):
     loop = LoopConfig(steps=2, batch_size=2, dtype="fp32")
     path = trained([dataset], loop, tmp_path / "run", measured=8)
     network = VideoNetwork()

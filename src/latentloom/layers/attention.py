@@ -143,7 +143,7 @@ class TemporalTransformer(nn.Module):
         positions = self._positions(pixels)
         text = self._keys_values(clip)
         # under autocast weights and features differ in dtype
-        share = self.mixing.temporal_share(clip).to(z.dtype)[:, None]
+        share = self.mixing.temporal_share(clip).to(z.dtype)
         size = self._chunk_size(pixels)
         chunks = [
             torch.lerp(chunk, self._align(chunk, place, text, clip.distance).to(z.dtype), share).transpose(1, 2)

@@ -128,11 +128,11 @@ class TemporalResBlock(nn.Module):
         share = self.mixing.temporal_share(clip)
         # alpha z + (1 - alpha)(z + conv(x)) = z + (1 - alpha) conv(x): scaling the last conv makes the mix free.
         # Read past the module, whose hooks would bring weights stored in float8 to the dtype of the features.
-        folded = share if len(share) == 1 else torch.ones_like(share[:1])  # shares of single frames are no weight's
+        folded = share[0] if len(share) == 1 else torch.ones_like(share[0])  # shares of single frames are no weight's
         weight, bias = self.conv2.weight.to(x.dtype) * folded, _scaled(self.conv2.bias, folded, x.dtype)
-        change = F.conv2d(x, weight, bias, padding=(1, 0))
+        change = F.conv2d(x, weight, bias, padding=(1, 0))  # b c t n
         if len(share) > 1:
-            change = change * share.to(x.dtype)[:, None]
+            change = change * share.to(x.dtype)
         return (frames + change.transpose(1, 2)).reshape(z.shape)
 
     def _normed(self, norm: nn.GroupNorm, x: Tensor) -> Tensor:

@@ -29,13 +29,13 @@ class Mixing(nn.Module):
         """The learned share of the spatial features, in (0, 1)."""
         return self.logit.sigmoid()
 
-    def temporal_share(self, clip: Clip) -> Float[Tensor, " n"]:
+    def temporal_share(self, clip: Clip) -> Float[Tensor, "#t 1"]:
         """``strength * (1 - alpha)``: how much of the temporal layer's change reaches the output, in [0, 1].
 
-        One number; a mix that has an alpha for each frame (runs/experiments) gives one per frame of the clip.
+        One number, or one for each frame where a mix has an alpha for each (runs/experiments/ablations.py does).
         """
-        alpha = self.alpha if clip.alpha is None else torch.full_like(self.logit, clip.alpha)
-        return clip.strength * (1 - alpha)
+        alpha = self.alpha if clip.alpha is None else self.logit.new_full((1,), clip.alpha)
+        return clip.strength * (1 - alpha[:, None])
 
     def extra_repr(self) -> str:
         """The learned alpha, for ``print(layers)``."""

@@ -89,7 +89,7 @@ class SceneAttention(nn.Module):
         places = torch.einsum("bhnm,bnmf->bnhf", weights, pairs).flatten(2)
         change = self.out(F.silu(self.hidden(torch.cat([things, places], -1))))
         change = change.transpose(1, 2).unflatten(2, z.shape[2:])
-        return z + (self.mixing.temporal_share(clip) * change).to(z.dtype)
+        return z + (self.mixing.temporal_share(clip)[..., None, None] * change).to(z.dtype)
 
 
 def geometry(places: Float[Tensor, "b m 5"], rows: int, columns: int) -> Float[Tensor, "b n m 7"]:
