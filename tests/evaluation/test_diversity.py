@@ -3,6 +3,7 @@ import itertools
 import pytest
 import torch
 
+from latentloom.evaluation import diversity as diversity_room
 from latentloom.evaluation.diversity import Described, diversity, groups_of, spread
 
 
@@ -45,6 +46,11 @@ def test_the_spread_is_over_all_pairs_or_over_so_many_drawn_by_seed():
     assert spread(videos).features == pytest.approx((3 * 1 + 2 * 2 + 1 * 3) / 6) and spread(videos).pairs == 6
     few = [spread(videos, seed=seed, max_pairs=2) for seed in (0, 0, 1, 2, 3)]
     assert few[0] == few[1] and len({one.pixels for one in few}) > 1 and few[0].pairs == 2
+
+
+def test_pairs_of_very_many_videos_are_drawn_without_a_list_of_all():
+    drawn = diversity_room._pairs(10**9, 50, torch.Generator().manual_seed(0))
+    assert len(set(drawn)) == 50 and all(0 <= first < second < 10**9 for first, second in drawn)
 
 
 def test_what_has_no_pair_is_refused():

@@ -81,6 +81,7 @@ def test_clips_are_compared_frame_by_frame_at_their_stride():
 
 def test_many_clips_and_many_videos_give_what_a_search_by_hand_gives(monkeypatch):
     monkeypatch.setattr(memorisation, "CLIPS_AT_ONCE", 3)
+    monkeypatch.setattr(memorisation, "CHUNK", 5)
     training = {f"film{k}": film(9 + k, 20 + k, 1) for k in range(5)}
     clips = [film(4, 40 + k, 3) for k in range(8)]
     for clip, found in zip(clips, nearest_clips(clips, training.items()), strict=True):

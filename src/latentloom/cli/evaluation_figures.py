@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from latentloom.evaluation.memorisation import NearestClip
     from latentloom.evaluation.video_figures import VideoFigures, Windows
 
+SAME = 0.5
+"""Levels below which two clips are the same footage, coded anew perhaps."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Figures:
@@ -146,7 +149,10 @@ def _windows(video: "VideoFigures", windows: "Windows") -> "list[Tensor]":
 
 
 def _nearest(owners: Sequence[tuple[str, str]], found: "Sequence[NearestClip | None]") -> dict[str, Any]:
-    """Smallest and median distance of each side; how many generated videos are nearer than any real one; which."""
+    """Smallest and median distance of each side; how many generated videos are nearer than any real one; which.
+
+    Of m generated and n held-out real videos alike, m / (n + 1) are so by chance.
+    """
     nearest: dict[str, dict[str, NearestClip]] = {"real": {}, "fake": {}}
     for (side, name), clip in zip(owners, found, strict=True):
         best = nearest[side].get(name)
@@ -158,6 +164,7 @@ def _nearest(owners: Sequence[tuple[str, str]], found: "Sequence[NearestClip | N
         for side, values in distances.items()
     } | {
         "nearer_than_any_real": sum(value < distances["real"][0] for value in distances["fake"]),
-        "real_in_training": sum(value == 0 for value in distances["real"]),
+        "by_chance": len(distances["fake"]) / (len(distances["real"]) + 1),
+        "real_in_training": sum(value < SAME for value in distances["real"]),
         "nearest": {name: asdict(clip) for name, clip in nearest["fake"].items()},
     }

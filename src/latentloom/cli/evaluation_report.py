@@ -156,5 +156,5 @@ def _print_memorisation(of: Mapping[str, Any]) -> None:
         ]
         print(
             f"  {found['nearer_than_any_real']} of {found['fake']['videos']} generated videos have a {kind[:-1]} nearer"
-            f" than any real one, look at them: {'; '.join(shown)}"
+            f" than any real one ({found['by_chance']:.1f} would by chance), look at them: {'; '.join(shown)}"
         )

@@ -59,7 +59,8 @@ def explain(
         ]
         files = [row for row in rows if any(part in row[0] for part in SINGLE_FILES)]
         rest = len(files) - MAX_FILES
-        rows = [row for row in rows if row not in files[MAX_FILES:]]
+        hidden = {row[0] for row in files[MAX_FILES:]}
+        rows = [row for row in rows if row[0] not in hidden]
         if rows:
             print(f"{head}:")
             print_table(("", first.name, second.name, ""), rows)

@@ -72,10 +72,20 @@ def spread(videos: Sequence[Described], *, seed: int = 0, max_pairs: int = MAX_P
     """
     if len(videos) < 2:
         raise ValueError(f"{len(videos)} video has no spread; give at least 2")
-    pairs = list(itertools.combinations(range(len(videos)), 2))
-    drawn = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed))[:max_pairs]
-    chosen = [pairs[place] for place in sorted(drawn.tolist())]
+    chosen = _pairs(len(videos), max_pairs, torch.Generator().manual_seed(seed))
     return _mean([[_distances(videos[first], videos[second]) for first, second in chosen]])
+
+
+def _pairs(count: int, most: int, generator: torch.Generator) -> list[tuple[int, int]]:
+    """All pairs of so many videos, or ``most`` different ones, drawn without a list of all."""
+    if count * (count - 1) // 2 <= most:
+        return list(itertools.combinations(range(count), 2))
+    drawn = set[tuple[int, int]]()
+    while len(drawn) < most:
+        first, step = (int(torch.randint(high, (), generator=generator)) for high in (count, count - 1))
+        second = (first + 1 + step) % count
+        drawn.add((min(first, second), max(first, second)))
+    return sorted(drawn)
 
 
 def _distances(first: Described, second: Described) -> tuple[float | None, float]:

@@ -2,7 +2,7 @@
 
 Frames are averaged down to 16x32 first: what is left of a copy that is shifted by a pixel or differs in noise is still
 a copy. Blind to mirrored, recoloured or far shifted copies and to copied parts; large dark areas (night) make different
-frames near. Distances are to be read beside those of held-out real video: what is nearer than these is a copy.
+frames near. Distances are to be read beside those of held-out real video: what is much nearer than these is a copy.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from torch import Tensor
 
 COMPARED_SIZE = (16, 32)
 NUM_PIXELS = 3 * COMPARED_SIZE[0] * COMPARED_SIZE[1]
-CHUNK = 4096
+CHUNK = 1024
 CLIPS_AT_ONCE = 256
 
 
@@ -89,9 +89,12 @@ class NearestClips:
 
     def offer(self, name: str, frames: Float[Tensor, "m p"]) -> None:
         """Compare with a training video, of which small frames are given."""
-        known, span = frames.double(), (self.clips.shape[1] - 1) * self.stride + 1
-        if len(known) < span:
-            return
+        span = (self.clips.shape[1] - 1) * self.stride + 1
+        for begin in range(0, len(frames) - span + 1, CHUNK):  # long videos in pieces: all distances at once are many
+            self._offer(name, begin, frames[begin : begin + CHUNK + span - 1].double(), span)
+
+    def _offer(self, name: str, begin: int, known: Float64[Tensor, "m p"], span: int) -> None:
+        """Compare with the frames of a video from ``begin`` on."""
         for start in range(0, len(self.clips), CLIPS_AT_ONCE):
             part = self.clips[start : start + CLIPS_AT_ONCE].double()
             distances, firsts = _clip_distances(part, known, self.stride).min(1)
@@ -100,7 +103,7 @@ class NearestClips:
                 exact = (part[place] - known[first : first + span : self.stride]).square().mean().item()
                 if exact < self.best[start + place]:
                     self.best[start + place] = exact
-                    self.found[start + place] = NearestClip(name=name, first=first, distance=exact**0.5)
+                    self.found[start + place] = NearestClip(name=name, first=begin + first, distance=exact**0.5)
 
 
 def _clip_distances(
