@@ -237,7 +237,7 @@ def parser_of(description: str | None) -> argparse.ArgumentParser:
     parser.add_argument("clips", type=Path, help="the dataset folder of runs/drive_small")
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", help="some variants alone; nothing is written to docs/results")
+    parser.add_argument("--only", nargs="*", help="some variants alone, in the tables too")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--dry-page", action="store_true", help="print tables, write nothing to docs/results")
     return parser
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for seed in range(options.seeds):
         lab.image_model(seed)
     found = trials.run(options.only or list(VARIANTS), range(options.seeds), Ablations(lab).make)
-    if options.only is None:
+    if BASELINE in found:
         from runs.experiments.ablations_page import report
 
         report(lab, trials, found, dry=options.dry_page)

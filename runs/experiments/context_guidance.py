@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     lab = Lab.open(options.work, options.clips, SIZES[options.size])
     trials = Trials(work=options.work / "guidance", settings=lab.settings)
     found = trials.run(options.only or list(SCALES), range(options.seeds), Guidance(lab).make)
-    report(lab, trials, found, dry=options.dry_page or bool(options.only))
+    report(lab, trials, found, dry=options.dry_page)
 
 
 if __name__ == "__main__":

@@ -37,11 +37,11 @@ class Line:
     kept: str | None = None
 
     def told(self) -> list[str] | None:
-        """A row of the table, None where there is no such experiment."""
+        """A row of the table, None where the experiment or one of the two has not run."""
         path = results.PAGES / f"{self.kept or self.page}.json"
-        if not path.is_file():
+        seeds = json.loads(path.read_text(encoding="utf-8"))["seeds"] if path.is_file() else {}
+        if not {self.first, self.second} <= seeds.keys():
             return None
-        seeds = json.loads(path.read_text(encoding="utf-8"))["seeds"]
         found = {name: {int(seed): row for seed, row in seeds[name].items()} for name in (self.first, self.second)}
         less = results.differences(found, self.second, self.figure)[self.first].times(self.scale)
         sign = "" if less.differs_from_zero else ", not told from 0"
