@@ -22,19 +22,19 @@ OTHER_SPACE = "pixels"
 
 def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, dry: bool) -> None:
     """Judge the clips that were made, then write everything."""
-    real = lab.frames(lab.windows(count=4 * lab.size.held_out))
+    real = judging.Real(lab.frames(lab.windows(count=4 * lab.size.held_out)))
     alone: dict[int, Figures] = {}
     for variant, seeds in found.items():
         for seed, figures in seeds.items():
             trial = trials.trial(variant, seed)
-            figures |= judging.figures_of(kept_frames(trial, "made"), real)
+            figures |= real.figures(kept_frames(trial, "made"))
             if variant == BASELINE:
                 image = {
                     "loss" + name.removeprefix("loss of the image model"): value
                     for name, value in figures.items()
                     if name.startswith("loss of the image model")
                 }
-                alone[seed] = image | judging.figures_of(kept_frames(trial, "alone"), real)
+                alone[seed] = image | real.figures(kept_frames(trial, "alone"))
     everything = {**found, ALONE: alone}
     latent = {variant: rows for variant, rows in everything.items() if variant != OTHER_SPACE}
     less = results.differences(latent, BASELINE, "loss")
@@ -53,5 +53,6 @@ def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, dr
             results.put_table(results.PAGES / "ablations.md", name, table)
     if not dry:
         results.keep("ablations", everything, trials.settings)
-        rows = {variant: row["loss"] for variant, row in results.estimates(latent).items()}
-        results.plot_bars(results.PAGES / "ablations.png", "Loss on held-out clips", rows, axis="squared error of v")
+        gains = {variant: less.times(-1000) for variant, less in results.differences(latent, ALONE, "loss").items()}
+        title = "What layers take from the image model's loss on held-out clips"
+        results.plot_bars(results.PAGES / "ablations.png", title, gains, axis="squared error of v, times 1000")

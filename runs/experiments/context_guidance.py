@@ -85,10 +85,11 @@ def predicted(lab: Lab, model: ImageLDM, video: Aligned, windows: Sequence[Windo
 
 
 def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, dry: bool) -> None:
-    real = lab.frames(lab.windows(count=4 * lab.size.held_out))[:, GIVEN - 1 :]  # from the last given frame on
+    windows = lab.windows(count=4 * lab.size.held_out)
+    real = judging.Real(lab.frames(windows)[:, GIVEN - 1 :])  # from the last given frame on
     for variant, seeds in found.items():
         for seed, figures in seeds.items():
-            figures |= judging.figures_of(kept_frames(trials.trial(variant, seed), "made")[:, GIVEN - 1 :], real)
+            figures |= real.figures(kept_frames(trials.trial(variant, seed), "made")[:, GIVEN - 1 :])
     table = results.table(found, COLUMNS)
     print(table)
     if not dry:

@@ -119,15 +119,26 @@ def decoded(lab: Lab, latents: Tensor) -> Tensor:
         return torch.cat([to_pixels(autoencoder.decode(clip[None], chunk_size=8).float()) for clip in latents])
 
 
-def figures_of(clips: Tensor, real: Tensor) -> dict[str, float]:
-    """Made clips beside real ones, both ``n t h w 3``."""
-    change, theirs = (mean([frame_difference(clip) for clip in side]) for side in (clips, real))
-    return {
-        "frame difference over real": change / theirs,
-        "warp error": mean([warp_error(clip) for clip in clips]),
-        "MMD, clips": squared_mmd(video_features(clips), video_features(real)),
-        "MMD, frames": squared_mmd(*(frame_features(side[:, ::4].flatten(0, 1)) for side in (clips, real))),
-    }
+class Real:
+    """Real clips ``n t h w 3`` to be compared with, and what every comparison needs of them."""
+
+    def __init__(self, clips: Tensor) -> None:
+        self.change = mean([frame_difference(clip) for clip in clips])
+        self.clips, self.frames = video_features(clips), frame_features(stills(clips))
+
+    def figures(self, made: Tensor) -> dict[str, float]:
+        """Made clips, ``n t h w 3``, beside them."""
+        return {
+            "frame difference over real": mean([frame_difference(clip) for clip in made]) / self.change,
+            "warp error": mean([warp_error(clip) for clip in made]),
+            "MMD, clips": squared_mmd(video_features(made), self.clips),
+            "MMD, frames": squared_mmd(frame_features(stills(made)), self.frames),
+        }
+
+
+def stills(clips: Tensor) -> Tensor:
+    """Every fourth frame alone: neighbours are alike."""
+    return clips[:, ::4].flatten(0, 1)
 
 
 def mean(values: Sequence[Any]) -> float:

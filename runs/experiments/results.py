@@ -98,8 +98,9 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def keep(name: str, found: Found, settings: Mapping[str, Any], **more: Any) -> None:
     """Write the figures of an experiment to ``docs/results/NAME.json``, with settings and machine."""
+    machine = {fact: value for fact, value in describe_machine().items() if fact != "command"}  # paths of one machine
     content = {
-        "machine": describe_machine(),
+        "machine": machine,
         "settings": dict(settings),
         "estimates": {
             variant: {figure: asdict(estimate) for figure, estimate in row.items()}

@@ -4,7 +4,7 @@ import json
 from statistics import stdev
 
 import pytest
-from runs.experiments import results
+from runs.experiments import readme, results
 from runs.experiments.results import Estimate
 from runs.experiments.trials import Trial, Trials, named
 
@@ -89,6 +89,22 @@ def test_figures_are_kept_with_settings_and_machine(tmp_path, monkeypatch):
     assert kept["settings"] == {"steps": 3} and kept["machine"]["torch"]
     assert kept["seeds"]["better"]["2"] == {"loss": 5.8}
     assert kept["estimates"]["base"]["loss"]["mean"] == 3.0
+
+
+def test_the_readmes_table_of_experiments_is_what_their_pages_say():
+    assert readme.table() in readme.README.read_text(encoding="utf-8")
+
+
+def test_a_line_of_the_readme_is_a_difference_and_says_when_it_is_none(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "PAGES", tmp_path)
+    line = readme.Line(
+        question="q", paper="p", page="page", first="better", second="base", figure="loss", unit="losses", digits=1
+    )
+    assert line.told() is None
+    results.keep("page", FOUND, {})
+    assert line.told() == ["[q](docs/results/page.md)", "p", "-0.2 ± 0.1 losses (3 seeds)"]
+    results.keep("page", {"base": FOUND["base"], "better": {0: {"loss": 0.9}, 1: {"loss": 2.2}}}, {})
+    assert line.told()[2] == "0.1 ± 1.9 losses, not told from 0 (2 seeds)"
 
 
 def test_a_plot_is_a_picture(tmp_path):
