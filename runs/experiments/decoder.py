@@ -43,6 +43,7 @@ from latentloom.align import TemporalLayers
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import ClipRecord, Dataset, DatasetWriter
 from latentloom.evaluation import video_network
+from latentloom.files import digest_of
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.precision import preferred_dtype
@@ -147,7 +148,8 @@ class Workshop:
         self.dataset = pieces_of(source, work / "pieces", size)
         self.cache = fill_cache(self.dataset, self.vae)
         self.records = [record for record in self.dataset.records if record.split == "val"]
-        self.trials = Trials(work=work / "made", settings=asdict(size))
+        settings = {**asdict(size), "footage": digest_of(source.root / "manifest.jsonl")}
+        self.trials = Trials(work=work / "made", settings=settings)
 
     def make(self, trial: Trial) -> Figures:
         """Train what is trained, then decode the held-out pieces, their latents as they are and noisy."""

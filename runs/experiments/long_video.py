@@ -33,7 +33,7 @@ from latentloom.data.clips import clip_windows, stride_for
 from latentloom.data.manifest import Dataset, DatasetWriter
 from latentloom.data.world import random_scene, render
 from latentloom.evaluation.features import clip_features
-from latentloom.files import save_tensors
+from latentloom.files import digest_of, save_tensors
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.precision import preferred_dtype
 from latentloom.shapes import from_pixels, to_pixels
@@ -47,7 +47,7 @@ STARTS = (("lake_b_val", 25), ("highway_yellow_b", 20), ("world_0199", 0))
 """Record and frame: simulator, real, rendered. The drives go straight on by day."""
 REAL = {
     "real footage": ("lake_a_more", "jungle_d_auto_1", "lake_b_more"),
-    "held-out footage": ("lake_b_val", "jungle_d_auto_val"),
+    "held-out footage": ("jungle_d_auto_val", "lake_b_val"),
 }
 """What is as long, and what nobody trained on: shorter."""
 TINY_FRAMES = 32
@@ -218,7 +218,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
     torch.set_num_threads(1)
     experiment = experiment_of(options)
-    begun = {"stack": options.stack, "frames": experiment.num_frames, "steps": experiment.steps}
+    footage = digest_of(experiment.dataset.root / "manifest.jsonl")
+    begun = {"stack": options.stack, "footage": footage, "frames": experiment.num_frames, "steps": experiment.steps}
     settings = begun | {"starts": experiment.starts, "real": experiment.real, "look": asdict(experiment.look)}
     trials = Trials(work=options.work / "trials", settings=settings)
     seeds = [seed for seed in options.starts if seed < len(experiment.starts)]

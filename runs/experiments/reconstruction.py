@@ -28,7 +28,8 @@ from latentloom.evaluation.video_network import video_features
 from latentloom.files import save_tensors
 
 Figures = dict[str, float]
-SCALE = 1000  # of Frechet distances, which are small here
+SCALE = {"clip": 1000, "frame": 1000, "learned": 1}
+"""Of Frechet distances by their features: those of random convolutions are small."""
 FRAME_STRIDE = 4
 """Of a clip, every so many frames are single ones too: neighbours are alike."""
 COLUMNS = {
@@ -125,7 +126,7 @@ class Judge:
             own = [row for row, of in zip(rows, kinds, strict=True) if of == kind]
             figures |= {f"{name} {kind}": _mean([row[name] for row in own]) for name in ("psnr", "flicker")}
         for name, features in self._features(made).items():
-            figures[f"frechet_{name}"] = SCALE * frechet_distance_of(features, self.features[name])
+            figures[f"frechet_{name}"] = SCALE[name] * frechet_distance_of(features, self.features[name])
         return figures
 
     @property

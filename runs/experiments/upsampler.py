@@ -44,6 +44,7 @@ from latentloom.align import TemporalLayers
 from latentloom.data.clips import spread
 from latentloom.data.manifest import Dataset, DatasetWriter
 from latentloom.evaluation import video_network
+from latentloom.files import digest_of
 from latentloom.models.upsampler import downsampled
 from latentloom.precision import preferred_dtype
 from latentloom.recipes import driving
@@ -104,7 +105,8 @@ class Workshop:
             add_pieces(writer, held, {"": many}, split="val", num_frames=NUM_FRAMES, fps=6.5)
         whole = held_out(Dataset.load(work / "pieces"))
         self.pieces = [Piece(kind=piece.kind, frames=_middle(piece.frames, size.crop)) for piece in whole]
-        self.trials = Trials(work=work / "made", settings=asdict(size))
+        footage = {name: digest_of(of.root / "manifest.jsonl") for name, of in (("large", large), ("held", held))}
+        self.trials = Trials(work=work / "made", settings={**asdict(size), **footage})
 
     def make(self, trial: Trial) -> Figures:
         """Train what is trained, then enlarge the shrunk pieces."""
