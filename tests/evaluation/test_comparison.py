@@ -70,6 +70,7 @@ def test_all_distances_are_named_after_their_networks_and_equal_sets_are_at_none
 def test_without_named_networks_there_is_no_fvd_and_no_fid(videos):
     report = judged(videos, worse(videos), {})
     assert not {"fvd", "fid", "kid", "inception_score"} & set(report)
+    assert report["own_kid"]["mean"] > judged(videos, videos, {})["own_kid"]["mean"]
     assert report["frechet"]["distance"] > 0 and report["frechet"]["width"] == NUM_FEATURES
 
 
@@ -87,7 +88,7 @@ def test_any_batch_size_gives_the_same_numbers(files, videos, batch_size):
 def test_the_order_of_the_videos_changes_no_bit_of_a_distance(files, videos):
     one = judged(videos, worse(videos), networks(files))
     other = judged(videos[::-1], worse(videos)[::-1], networks(files))
-    for name in ("fvd", "fid", "kid", "frechet", "inception_score"):
+    for name in ("fvd", "fid", "kid", "frechet", "own_kid", "inception_score"):
         assert other[name] == one[name]
 
 

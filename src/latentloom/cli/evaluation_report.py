@@ -58,10 +58,11 @@ def print_report(report: Mapping[str, Any]) -> None:
     for title, name, network in DISTANCES:
         if name in report:
             print(f"{title}: {_distance(report[name], networks[network])}")
-    if "kid" in report:
-        kid = report["kid"]
-        subsets = f"{kid['subsets']} subsets of {kid['subset_size']}"
-        print(f"KID: {kid['mean']:.6f}, standard deviation {kid['deviation']:.6f} over {subsets}")
+    for title, name, digits in (("KID, own features", "own_kid", 3), ("KID", "kid", 6)):
+        if name in report:
+            kid = report[name]
+            subsets = f"{kid['subsets']} subsets of {kid['subset_size']}"
+            print(f"{title}: {kid['mean']:.{digits}f}, standard deviation {kid['deviation']:.{digits}f} over {subsets}")
     for title, name in SCORES:
         if name in report:
             print(f"{title}: {_sides(report[name], _score)}")

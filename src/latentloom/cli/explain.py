@@ -19,6 +19,7 @@ NUMBERS = (
     ("FVD", ("fvd", "distance")),
     ("FID", ("fid", "distance")),
     ("KID", ("kid", "mean")),
+    ("KID, own features", ("own_kid", "mean")),
     ("inception score of frames", ("inception_score", "fake", "mean")),
     ("inception score of clips, C3D", ("c3d_inception_score", "fake", "mean")),
     ("CLIPSIM", ("clipsim", "fake", "mean")),

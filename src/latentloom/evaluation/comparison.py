@@ -26,6 +26,8 @@ from latentloom.evaluation.video_network import video_features
 OWN, I3D, INCEPTION, CLASSES, C3D = "own", "i3d", "inception", "classes", "c3d"
 FRECHET = {OWN: "frechet", I3D: "fvd", INCEPTION: "fid"}
 """What the Frechet distance in the features of a network is called."""
+KERNEL = {OWN: "own_kid", INCEPTION: "kid"}
+"""What the kernel distance in the features of a network is called: of few windows it says more than Frechet's."""
 SCORES = {CLASSES: ("inception_score", SPLITS), C3D: ("c3d_inception_score", 1)}
 """What the inception score by the classes of a network is called, and of how many parts it is: TGAN's is of one."""
 
@@ -163,8 +165,9 @@ def compared(real: SetFigures, fake: SetFigures, chance: Chance) -> dict[str, An
     for network, title in FRECHET.items():
         if network in named:
             report[title] = _frechet(real, fake, network, chance) if min(counts) >= 2 else None
-    if INCEPTION in named:
-        report["kid"] = _kid(real.rows(INCEPTION), fake.rows(INCEPTION), chance.seed)
+    for network, title in KERNEL.items():
+        if network in named and min(counts) >= 2:
+            report[title] = _kid(real.rows(network), fake.rows(network), chance.seed)
     for network, (title, splits) in SCORES.items():
         if network in named:
             report[title] = {
