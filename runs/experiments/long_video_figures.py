@@ -116,7 +116,7 @@ def figures_of(footage: Footage, joins: Collection[int], real: dict[str, RealWin
     for name, values in zip(PROPERTIES, series, strict=True):
         found |= {f"{name} {what}": value for what, value in wandering(values, look).items()}
     found["sharpness, first frame"] = series[2, 0].item()
-    found["frames held"] = float(frames_held(series, look))
+    found["frames held"] = float(min(footage.num_frames, frames_held(series, look)))
     changes = [frame_difference(stretch) for stretch in footage.stretches]
     found["frame difference, first"] = changes[0]
     found["frame difference, last/first"] = changes[-1] / changes[0] if changes[0] else 1.0

@@ -95,7 +95,6 @@ def plot(path: Path, footage: Mapping[str, Sequence[Footage]]) -> None:
             panel.set_title(variant, fontsize=9)
         for panel in list(panels):  # what the variants left over
             panel.axis("off")
-        figure.axes[0].set_yscale("log")
         figure.axes[0].legend(fontsize=7)
         figure.supxlabel("frame", fontsize=9)
         figure.supylabel("over the first hundred frames'", fontsize=9)

@@ -17,6 +17,7 @@ from runs.experiments.long_video_figures import (
     slopes,
     wandering,
 )
+from runs.experiments.results import PAGES
 from tests.tiny import tiny_stack
 
 from latentloom.data.manifest import Caption, Dataset, DatasetWriter
@@ -51,6 +52,20 @@ def test_the_tiny_twin_makes_videos_figures_and_sheets_and_goes_on_where_it_was(
     main(asked)
     assert (at_once / "figures.json").is_file()
     assert (at_once / "latents.safetensors").stat().st_mtime_ns == made, "judging again costs no rollout"
+
+
+def test_the_page_has_a_place_for_every_table_and_gets_plot_and_figures(tmp_path, monkeypatch):
+    pages = tmp_path / "pages"
+    pages.mkdir()
+    (pages / "long_video.md").write_text((PAGES / "long_video.md").read_text(encoding="utf-8"), encoding="utf-8")
+    for module in ("long_video", "long_video_page", "results"):
+        monkeypatch.setattr(f"runs.experiments.{module}.PAGES", pages)
+    put_footage(tmp_path / "footage")
+    main([str(tmp_path), "--tiny", "--page", "--starts", "0", "--settings", "text guidance 1", "strength 1"])
+    page = (pages / "long_video.md").read_text(encoding="utf-8")
+    assert "not run to the end" not in page
+    assert "| strength 1 | text guidance 1 |" in page, "differences from the baseline"
+    assert (pages / "long_video.png").is_file() and (pages / "long_video.json").is_file()
 
 
 @pytest.mark.parametrize("overlap", [1, 2])
