@@ -212,11 +212,7 @@ def trained_image(config: ImageTraining, lab: Lab, folder: Path, start: ImageLDM
     if weights.is_file():
         load_into(model, weights)
     else:
-        trained = train_image(
-            config, lab.dataset, lab.cache, folder, **({"vae": lab.vae} if start is None else {"model": start})
-        )
-        model = trained
-        save_tensors(weights, state_of(model))
+        save_tensors(weights, state_of(train_image(config, lab.dataset, lab.cache, folder, model=model)))
     model.freeze()
     return model
 
