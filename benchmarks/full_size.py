@@ -24,8 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from latentloom.align import TemporalLayers, attach
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import decode_images
-from latentloom.operations import operation_counter
-from latentloom.plan import LiveBytes
+from latentloom.plan import operations_and_memory
 from latentloom.recipes import text
 
 CARDS = (24, 48, 80)  # GB
@@ -53,13 +52,13 @@ def parameters(*networks: nn.Module) -> int:
 
 
 def measured(stage: str, count: int, call: Callable[[], torch.Tensor]) -> Row:
-    with torch.no_grad(), LiveBytes() as live, operation_counter() as counter:
-        result = call()
-    operations = float(counter.get_total_flops())
-    row = Row(stage=stage, parameters=count, shape=tuple(result.shape), operations=operations, live=live.most)
+    made = list[torch.Tensor]()
+    with torch.no_grad():
+        operations, live = operations_and_memory(lambda: made.append(call()))
+    row = Row(stage=stage, parameters=count, shape=tuple(made[0].shape), operations=operations, live=live)
     print(
         f"{stage:14} {count / 1e6:7.0f}M parameters, {row.shape!s:26} {operations / 1e12:7.1f} T operations,"
-        f" {live.most / 1e9:6.2f} GB live",
+        f" {live / 1e9:6.2f} GB live",
         flush=True,
     )
     return row

@@ -12,7 +12,7 @@ from latentloom.generation.asked import Asked
 from latentloom.generation.videos import Generation, make_videos
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.upsampler import PixelUpsampler
-from latentloom.plan import HEAP, MAPPED, LiveBytes, _cost, _works, plan_of
+from latentloom.plan import HEAP, MAPPED, LiveBytes, _cost, _works, operations_and_memory, plan_of
 from latentloom.stack import Stack
 from latentloom.stack_folder import StageInfo
 from latentloom.stages.request import UpsamplingRequest
@@ -58,6 +58,15 @@ def test_blocks_of_the_heap_count_with_its_holes():
         assert live.now == 2.5 * small.nbytes + 1.25 * large.nbytes
         del small
     assert live.now == 1.25 * large.nbytes == 1.25 * HEAP_BLOCK
+
+
+def test_counting_operations_does_not_change_what_is_alive():
+    def enlarged():
+        return torch.nn.functional.interpolate(torch.zeros(1, 4, 8, 8), scale_factor=2, mode="nearest")
+
+    with LiveBytes() as alone:
+        enlarged()
+    assert operations_and_memory(enlarged)[1] == alone.most == 4 * 4 * (8 * 8 + 16 * 16)
 
 
 def test_fake_tensors_count_what_real_ones_hold(stack):

@@ -27,9 +27,11 @@ from runs.experiments.reconstruction import (
     COLUMNS,
     Judge,
     add_pieces,
+    clip_file,
     difference_table,
     enlarged_sheet,
     held_out,
+    judged,
     keep_clips,
     kept_clips,
     rendered_scenes,
@@ -42,7 +44,6 @@ from torch import Tensor
 from latentloom.align import TemporalLayers
 from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import ClipRecord, Dataset, DatasetWriter
-from latentloom.evaluation import video_network
 from latentloom.files import digest_of
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
@@ -163,7 +164,7 @@ class Workshop:
                 deviation = self.size.deviation if name == NOISY else 0.0
                 numbers = range(0, len(self.records), stride)
                 clips = [self._decoded(decoder, number, trial.seed, deviation) for number in numbers]
-                keep_clips(trial.folder / f"{name}.safetensors", clips)
+                keep_clips(trial.folder / clip_file(name), clips)
         return {}
 
     def _new(self, seed: int) -> TemporalLayers:
@@ -191,25 +192,6 @@ def judges_of(dataset: Dataset) -> dict[str, Judge]:
     """Of clean latents, all pieces; of noisy ones every second. Features are of quarters of frames."""
     pieces, (height, width) = held_out(dataset), dataset.size
     return {name: Judge(pieces[::stride], (height // 2, width // 2)) for name, stride in STRIDES.items()}
-
-
-def judged(workshop: Workshop, judges: Mapping[str, Judge], work: Path, seeds: Sequence[int]) -> dict[str, Found]:
-    """Figures of what was made, by judge; kept for the learned network of today."""
-
-    def figures(trial: Trial) -> Figures:
-        folder = workshop.trials.trial(trial.variant, trial.seed).folder
-        told = {name: judge.figures(list(kept_clips(folder / f"{name}.safetensors"))) for name, judge in judges.items()}
-        return {f"{name}: {figure}": value for name, row in told.items() for figure, value in row.items()}
-
-    trials = Trials(work=work / f"judged-{video_network.SHA256[:8]}", settings=workshop.trials.settings)
-    found = trials.run((IMAGE, *WAYS), seeds, figures) | trials.run((SHIPPED,), seeds[:1], figures)
-    return {name: {variant: _of(rows, name) for variant, rows in found.items()} for name in judges}
-
-
-def _of(rows: Mapping[int, Figures], name: str) -> dict[int, Figures]:
-    """The figures of one judge, by seed."""
-    prefix = f"{name}: "
-    return {seed: {f.removeprefix(prefix): row[f] for f in row if f.startswith(prefix)} for seed, row in rows.items()}
 
 
 def tell(found: Mapping[str, Found], judges: Mapping[str, Judge], settings: Mapping[str, Any]) -> None:
@@ -250,7 +232,7 @@ def sheets(workshop: Workshop, folder: Path) -> None:
     for name, stride in STRIDES.items():
         shown = pieces[::stride]
         kept = {
-            variant: kept_clips(workshop.trials.trial(variant, 0).folder / f"{name}.safetensors")
+            variant: kept_clips(workshop.trials.trial(variant, 0).folder / clip_file(name))
             for variant in (IMAGE, *WAYS, SHIPPED)
         }
         for number in (len(shown) // 3, len(shown) - 1):
@@ -286,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     workshop.trials.run((START, IMAGE, *WAYS), seeds, workshop.make)
     workshop.trials.run((SHIPPED,), seeds[:1], workshop.make)
     judges = judges_of(workshop.dataset)
-    found = judged(workshop, judges, options.work, seeds)
+    found = judged(workshop.trials, judges, options.work, (IMAGE, *WAYS), (SHIPPED,), seeds)
     sheets(workshop, options.work / "sheets")
     for name, rows in found.items():
         print(f"{name}\n{table(rows, COLUMNS)}\n")

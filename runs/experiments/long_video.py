@@ -33,6 +33,7 @@ from latentloom.data.clips import clip_windows, stride_for
 from latentloom.data.manifest import Dataset, DatasetWriter
 from latentloom.data.world import random_scene, render
 from latentloom.evaluation.features import clip_features
+from latentloom.evaluation.video_network import video_features
 from latentloom.files import digest_of, save_tensors
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.precision import preferred_dtype
@@ -50,6 +51,7 @@ REAL = {
     "held-out footage": ("jungle_d_auto_val", "lake_b_val"),
 }
 """What is as long, and what nobody trained on: shorter."""
+NETWORKS = {"learned features": video_features, "random features": clip_features}
 TINY_FRAMES = 32
 
 
@@ -143,8 +145,7 @@ class Experiment:
         """What a trial shows: a video that is made, or the real one of its variant and number."""
         kept = trial.folder / "frames.safetensors"
         if trial.variant in self.real:
-            name = self.real[trial.variant][trial.seed]
-            record = next(record for record in self.dataset.records if record.id == name)
+            record = next(record for record in self.dataset.records if record.id == self.drive(trial))
             stride = stride_for(record.fps, self.stack.info.fps)
             count = min(self.num_frames, record.num_frames // stride)
             return Footage.seen(
@@ -160,22 +161,28 @@ class Experiment:
             return range(0)
         return range(window, self.num_frames, window - setting.overlap)
 
+    def drive(self, trial: Trial) -> str:
+        """The record that a trial shows or begins with."""
+        real = self.real.get(trial.variant)
+        return self.starts[trial.seed][0] if real is None else real[trial.seed]
+
     def judged(self, trial: Trial) -> Figures:
-        return figures_of(self.footage(trial), self.joins(trial.variant), self.references)
+        footage, joins = self.footage(trial), self.joins(trial.variant)
+        return figures_of(footage, joins, self.references, drive=self.drive(trial))
 
     @cached_property
     def references(self) -> dict[str, RealWindows]:
-        clips = held_out_clips(self.dataset, self.stack.info.fps, step=self.look.every // 2)
-        return {"own features": RealWindows(clips, clip_features)}
+        clips, drives = held_out_clips(self.dataset, self.stack.info.fps, step=self.look.every // 2)
+        return {name: RealWindows(clips, drives, network) for name, network in NETWORKS.items()}
 
 
 def tiny_footage(folder: Path) -> Dataset:
-    """Two short rendered drives, one of them held out."""
+    """Three short rendered drives, two of them held out: each is compared with the other."""
     with DatasetWriter(folder, {"kind": "tiny", "size": [32, 64]}) as writer:
-        for number in range(2):
+        for number in range(3):
             if not writer.has(f"tiny_{number}"):
                 clip = render(random_scene(number), TINY_FRAMES, 6.5, 32, 64)
-                add_scene(writer, f"tiny_{number}", clip, held_out=number == 1)
+                add_scene(writer, f"tiny_{number}", clip, held_out=number > 0)
     return Dataset.load(folder)
 
 

@@ -5,7 +5,7 @@ in every tenth frame; motion, joins and features need frames one after the other
 start, in the middle and at the end. Not here: how videos are made.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -87,10 +87,14 @@ def firsts(num_frames: int, look: Look) -> tuple[int, int, int]:
 
 
 class RealWindows:
-    """Held-out windows in the space of some features, each feature in units of its standard deviation there."""
+    """Held-out windows in the space of some features, each feature in units of its standard deviation there.
 
-    def __init__(self, clips: Tensor, features: Features) -> None:
-        self.features = features
+    Args:
+        clips: ``n t h w 3``; ``drives``: the record of each.
+    """
+
+    def __init__(self, clips: Tensor, drives: Sequence[str], features: Features) -> None:
+        self.features, self.drives = features, drives
         found = features(clips).double()
         self.scale = found.std(0).clamp_min(1e-12)
         self.places = found / self.scale
@@ -98,19 +102,27 @@ class RealWindows:
     def place(self, clips: Tensor) -> Tensor:
         return self.features(clips).double() / self.scale
 
-    def distance(self, places: Tensor) -> float:
-        """Mean distance to the nearest real window, root of the mean square over features."""
-        return (torch.cdist(places, self.places).amin(1).mean() / places.shape[1] ** 0.5).item()
+    def distance(self, places: Tensor, apart_from: str) -> float:
+        """Mean distance to the nearest window of another drive, root of the mean square over features."""
+        others = self.places[[drive != apart_from for drive in self.drives]]
+        return (torch.cdist(places, others).amin(1).mean() / places.shape[1] ** 0.5).item()
 
 
-def held_out_clips(dataset: Dataset, fps: float, step: int) -> Tensor:
-    """Windows of the held-out records, one each ``step`` frames, ``n t h w 3``."""
+def held_out_clips(dataset: Dataset, fps: float, step: int) -> tuple[Tensor, list[str]]:
+    """Windows of the held-out records, one each ``step`` frames, ``n t h w 3``, and the record of each."""
     windows = clip_windows(dataset, WINDOW, fps, split="val", step=step)
-    return torch.stack([dataset.frames(dataset.records[window.record], window.indices) for window in windows])
+    records = [dataset.records[window.record] for window in windows]
+    frames = [dataset.frames(record, window.indices) for record, window in zip(records, windows, strict=True)]
+    return torch.stack(frames), [record.id for record in records]
 
 
-def figures_of(footage: Footage, joins: Collection[int], real: dict[str, RealWindows]) -> dict[str, float]:
-    """All figures of one video; without joins there is none of them."""
+def figures_of(
+    footage: Footage, joins: Collection[int], real: Mapping[str, RealWindows], *, drive: str
+) -> dict[str, float]:
+    """All figures of one video; without joins there is none of them.
+
+    ``drive``: the record it is of, or began with; it is not compared with itself.
+    """
     look, series = footage.look, properties(footage.sampled)
     found = {}
     for name, values in zip(PROPERTIES, series, strict=True):
@@ -122,7 +134,7 @@ def figures_of(footage: Footage, joins: Collection[int], real: dict[str, RealWin
     found["frame difference, last/first"] = changes[-1] / changes[0] if changes[0] else 1.0
     for name, windows in real.items():
         places = [windows.place(clips) for clips in footage.clips]
-        distances = [windows.distance(place) for place in places]
+        distances = [windows.distance(place, drive) for place in places]
         found |= {f"{name}, {when}": d for when, d in zip(("start", "middle", "end"), distances, strict=True)}
         away = (places[-1] - places[0][:1]).square().mean(1).sqrt().mean().item()
         found[f"{name}, end from first window"] = away

@@ -2,8 +2,9 @@
 
 Pieces of drives to train and to try on; clips a trial made, kept in a file, so that judging them is a step of its own
 that may be repeated with other features; and the figures. Frechet distances are between parts of frames and the same
-parts of the real ones: whole frames are fewer, and features that see 64x128 pixels would not see their texture. Not
-here: what makes clips.
+parts of the real ones: whole frames are fewer, and features that see 64x128 pixels would not see their texture. The own
+video network is shown whole frames, since it is told places, and too few for a Frechet distance: each clip is compared
+with the real one it should equal. Not here: what makes clips.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 import torch
 from einops import rearrange
 from runs.experiments.results import Found, differences, markdown, table
+from runs.experiments.trials import Figures, Trial, Trials
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -20,6 +22,7 @@ from latentloom.data.clips import clip_windows, spread
 from latentloom.data.manifest import Dataset, DatasetWriter
 from latentloom.data.sheets import contact_sheet
 from latentloom.data.world import random_scene, render
+from latentloom.evaluation import video_network
 from latentloom.evaluation.consistency import estimated_flow, flicker, warp_error
 from latentloom.evaluation.features import clip_features, frame_features
 from latentloom.evaluation.fidelity import psnr
@@ -27,9 +30,8 @@ from latentloom.evaluation.frechet import frechet_distance_of
 from latentloom.evaluation.video_network import video_features
 from latentloom.files import save_tensors
 
-Figures = dict[str, float]
-SCALE = {"clip": 1000, "frame": 1000, "learned": 1}
-"""Of Frechet distances by their features: those of random convolutions are small."""
+SCALE = 1000
+"""Of Frechet distances: those of random convolutions are small."""
 FRAME_STRIDE = 4
 """Of a clip, every so many frames are single ones too: neighbours are alike."""
 COLUMNS = {
@@ -38,7 +40,7 @@ COLUMNS = {
     "warp": ("warp error", 3),
     "frechet_clip": ("Frechet, clips", 2),
     "frechet_frame": ("Frechet, frames", 2),
-    "frechet_learned": ("Frechet, learned", 2),
+    "learned": ("learned, to its real clip", 3),
 }
 """Figures to the titles and digits of a table."""
 
@@ -89,6 +91,11 @@ def held_out(dataset: Dataset) -> list[Piece]:
     ]
 
 
+def clip_file(name: str) -> str:
+    """The file of a trial's folder in which clips for the judge of that name are."""
+    return f"{name}.safetensors"
+
+
 def keep_clips(path: Path, clips: Sequence[Tensor]) -> None:
     """Made clips of one size, uint8 ``t h w 3``, for the judge."""
     save_tensors(path, {"frames": torch.stack(list(clips))})
@@ -109,12 +116,14 @@ class Judge:
     def __init__(self, pieces: Sequence[Piece], part: tuple[int, int]) -> None:
         self.pieces, self.part = pieces, part
         self.flows = [estimated_flow(piece.frames) for piece in pieces]
-        self.features = self._features([piece.frames for piece in pieces])
+        real = [piece.frames for piece in pieces]
+        self.features, self.learned = self._features(real), video_features(torch.stack(real))
 
     def figures(self, made: Sequence[Tensor]) -> Figures:
-        """Of made clips, one for each piece: PSNR, flicker and warp error (means), Frechet distances.
+        """Of made clips, one for each piece: PSNR, flicker, warp error, learned distance (means); Frechet distances.
 
-        The warp error follows the flow of the real clips: what moves wrongly cannot explain itself.
+        The warp error follows the flow of the real clips: what moves wrongly cannot explain itself. The learned
+        distance is the root mean square over features, each of which deviates by about 1 from drive to drive.
         """
         rows = list[Figures]()
         for clip, piece, flow in zip(made, self.pieces, self.flows, strict=True):
@@ -126,7 +135,9 @@ class Judge:
             own = [row for row, of in zip(rows, kinds, strict=True) if of == kind]
             figures |= {f"{name} {kind}": _mean([row[name] for row in own]) for name in ("psnr", "flicker")}
         for name, features in self._features(made).items():
-            figures[f"frechet_{name}"] = SCALE[name] * frechet_distance_of(features, self.features[name])
+            figures[f"frechet_{name}"] = SCALE * frechet_distance_of(features, self.features[name])
+        away = video_features(torch.stack(list(made))) - self.learned
+        figures["learned"] = away.square().mean(1).sqrt().mean().item()
         return figures
 
     @property
@@ -140,9 +151,39 @@ class Judge:
         networks: dict[str, Callable[[Tensor], Tensor]] = {
             "clip": clip_features,
             "frame": lambda clips: frame_features(clips[:, ::FRAME_STRIDE].flatten(0, 1)),
-            "learned": video_features,
         }
         return {name: network(parts) for name, network in networks.items()}
+
+
+def judged(
+    made: Trials,
+    judges: Mapping[str, Judge],
+    work: Path,
+    seeded: Sequence[str],
+    once: Sequence[str],
+    seeds: Sequence[int],
+) -> dict[str, Found]:
+    """Figures of what trials made, by judge; kept for the learned network of today.
+
+    Args:
+        judges: each of the clips that a trial keeps in a file of the judge's name.
+        seeded, once: variants with all ``seeds``, and with the first alone.
+    """
+
+    def figures(trial: Trial) -> Figures:
+        folder = made.trial(trial.variant, trial.seed).folder
+        rows = {name: judge.figures(list(kept_clips(folder / clip_file(name)))) for name, judge in judges.items()}
+        return {f"{name}: {figure}": value for name, row in rows.items() for figure, value in row.items()}
+
+    trials = Trials(work=work / f"judged-{video_network.SHA256[:8]}", settings=made.settings)
+    found = trials.run(seeded, seeds, figures) | trials.run(once, seeds[:1], figures)
+    return {name: {variant: _of(rows, name) for variant, rows in found.items()} for name in judges}
+
+
+def _of(rows: Mapping[int, Figures], name: str) -> dict[int, Figures]:
+    """The figures of one judge, by seed."""
+    prefix = f"{name}: "
+    return {seed: {f.removeprefix(prefix): row[f] for f in row if f.startswith(prefix)} for seed, row in rows.items()}
 
 
 def in_parts(clip: Tensor, part: tuple[int, int]) -> Tensor:

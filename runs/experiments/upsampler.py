@@ -28,9 +28,11 @@ from runs.experiments.reconstruction import (
     Judge,
     Piece,
     add_pieces,
+    clip_file,
     difference_table,
     enlarged_sheet,
     held_out,
+    judged,
     keep_clips,
     kept_clips,
     rendered_scenes,
@@ -43,7 +45,6 @@ from torch import Tensor
 from latentloom.align import TemporalLayers
 from latentloom.data.clips import spread
 from latentloom.data.manifest import Dataset, DatasetWriter
-from latentloom.evaluation import video_network
 from latentloom.files import digest_of
 from latentloom.models.upsampler import downsampled
 from latentloom.precision import preferred_dtype
@@ -62,7 +63,7 @@ SEEDED, ONCE = (IMAGE, TEMPORAL, STILL), (BICUBIC, SHIPPED)
 """Ways that chance has a part in, by training or by noise; those that are tried once."""
 FACTOR = 4
 NUM_FRAMES = 8
-CLIPS = "clips.safetensors"
+CLIPS = "clips"
 SHARES = {"highway": 0.4, "night": 0.1}
 """Shares of real sources in training; the rest is rendered."""
 REAL, RENDERED = 0.2, 0.8
@@ -113,7 +114,7 @@ class Workshop:
         if trial.variant == TEMPORAL:
             self._train(trial)
         enlarge = _enlarger(trial)
-        keep_clips(trial.folder / CLIPS, [enlarge(shrunk(piece.frames)) for piece in self.pieces])
+        keep_clips(trial.folder / clip_file(CLIPS), [enlarge(shrunk(piece.frames)) for piece in self.pieces])
         return {}
 
     def _train(self, trial: Trial) -> None:
@@ -176,16 +177,6 @@ def _middle(frames: Tensor, size: tuple[int, int]) -> Tensor:
     return frames[:, top : top + size[0], left : left + size[1]].contiguous()
 
 
-def judged(workshop: Workshop, judge: Judge, work: Path, seeds: Sequence[int]) -> Found:
-    """Figures of what was made; kept for the learned network of today."""
-
-    def figures(trial: Trial) -> Figures:
-        return judge.figures(list(kept_clips(workshop.trials.trial(trial.variant, trial.seed).folder / CLIPS)))
-
-    trials = Trials(work=work / f"judged-{video_network.SHA256[:8]}", settings=workshop.trials.settings)
-    return trials.run(SEEDED, seeds, figures) | trials.run(ONCE, seeds[:1], figures)
-
-
 def tell(found: Found, judge: Judge, settings: Mapping[str, Any]) -> None:
     """Fill the page."""
     page = PAGES / f"{NAME}.md"
@@ -204,7 +195,8 @@ def tell(found: Found, judge: Judge, settings: Mapping[str, Any]) -> None:
 def sheets(workshop: Workshop, folder: Path) -> None:
     """The middle of three held-out pieces, four times as large, by every way; to be looked at."""
     kept = {
-        variant: kept_clips(workshop.trials.trial(variant, 0).folder / CLIPS) for variant in (BICUBIC, *SEEDED, SHIPPED)
+        variant: kept_clips(workshop.trials.trial(variant, 0).folder / clip_file(CLIPS))
+        for variant in (BICUBIC, *SEEDED, SHIPPED)
     }
     height, width = workshop.size.crop
     for number in spread(len(workshop.pieces), 3):
@@ -246,7 +238,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     workshop.trials.run(SEEDED, seeds, workshop.make)
     workshop.trials.run(ONCE, seeds[:1], workshop.make)
     judge = Judge(workshop.pieces, size.part)
-    found = judged(workshop, judge, options.work, seeds)
+    found = judged(workshop.trials, {CLIPS: judge}, options.work, SEEDED, ONCE, seeds)[CLIPS]
     sheets(workshop, options.work / "sheets")
     print(table(found, COLUMNS))
     if options.page:

@@ -24,8 +24,7 @@ from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import decode_images
 from latentloom.models.nearby_attention import attending_nearby
 from latentloom.offload import num_bytes
-from latentloom.operations import operations_of
-from latentloom.plan import LiveBytes
+from latentloom.plan import operations_and_memory
 from latentloom.recipes.text import TEXT_TOKENS
 from latentloom.stack import Stack
 from latentloom.stages.request import UpsamplingRequest
@@ -99,11 +98,8 @@ class Counted:
     @torch.no_grad()
     def _count(self, *shape: int) -> tuple[float, int]:
         if shape not in self.known:
-            # one after the other: the counter takes operators apart, which then hold more than they really do
-            with self.mode, LiveBytes() as live:
-                self.evaluate(*shape)
             with self.mode:
-                self.known[shape] = operations_of(lambda: self.evaluate(*shape)), live.most
+                self.known[shape] = operations_and_memory(lambda: self.evaluate(*shape))
         return self.known[shape]
 
 

@@ -153,13 +153,8 @@ def _planned(stack: Stack, work: _Work, *, measure_speed: bool) -> StagePlan:
 
 def _cost(call: Callable[[int], Any], frames: int) -> tuple[float, int]:
     """Operations, and bytes held at once, of one call on fake tensors."""
-    with (
-        FakeTensorMode(allow_non_fake_inputs=True),
-        LiveBytes(MAPPED, HEAP) as live,
-        operation_counter() as counter,
-    ):
-        call(frames)
-    return float(counter.get_total_flops()), live.most
+    with FakeTensorMode(allow_non_fake_inputs=True):
+        return operations_and_memory(lambda: call(frames), mapped=MAPPED, heap=HEAP)
 
 
 def _seconds(call: Callable[[int], Any], frames: int) -> float:
@@ -208,6 +203,14 @@ class LiveBytes(TorchDispatchMode):
     def _gone(self, storage: int, size: int) -> None:
         del self.known[storage]
         self.now -= size
+
+
+def operations_and_memory(call: Callable[[], object], *, mapped: float = 1.0, heap: float = 1.0) -> tuple[float, int]:
+    """Floating-point operations of a call, and its ``LiveBytes``; for tensors without values, too."""
+    # the counter takes operators apart, which then hold more than they really do: bytes are counted before it
+    with operation_counter() as counter, LiveBytes(mapped, heap) as live:
+        call()
+    return float(counter.get_total_flops()), live.most
 
 
 def _works(generation: Generation) -> Iterator[_Work]:

@@ -7,7 +7,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from runs.experiments import decoder, reconstruction, upsampler, upsampler_cost
-from runs.experiments.reconstruction import Judge, Piece, add_pieces, difference_table, in_parts, kept_clips
+from runs.experiments.reconstruction import (
+    Judge,
+    Piece,
+    add_pieces,
+    clip_file,
+    difference_table,
+    in_parts,
+    kept_clips,
+)
 from runs.experiments.trials import Trial, named
 from runs.experiments.upsampler_cost import Size, cheapest, exponents
 from runs.experiments.upsampler_counting import Case, Cost, Counted, seen_sizes
@@ -45,6 +53,7 @@ def test_the_judge_tells_flicker_from_a_constant_error():
     lighter = judge.figures([real + 8, real.flip(0) + 8])
     grain = [(real.int() + torch.randint(-8, 9, real.shape)).byte() for _ in range(2)]
     grainy = judge.figures([grain[0], grain[1].flip(0)])
+    assert equal["learned"] < 1e-4 < lighter["learned"]
     assert equal["flicker"] == 0 and math.isinf(equal["psnr"]) and equal["frechet_clip"] < 1e-6
     assert lighter["flicker"] == 0 and lighter["psnr world"] == pytest.approx(20 * math.log10(255 / 8), abs=1e-3)
     assert grainy["flicker"] > 4 and grainy["warp"] > judge.real_row[0]["warp"]
@@ -106,7 +115,7 @@ def test_the_tiny_decoder_experiment_ends_with_figures_and_goes_on_where_it_was(
     told = capsys.readouterr().out
     assert f"| {decoder.CLIPS} |" in told and f"| {decoder.SHIPPED} |" in told
     made = {
-        way: kept_clips(tmp_path / "made" / named(way) / "seed-0" / "noisy.safetensors")
+        way: kept_clips(tmp_path / "made" / named(way) / "seed-0" / clip_file(decoder.NOISY))
         for way in (decoder.IMAGE, *decoder.WAYS)
     }
     assert all(clips.shape == (1, 8, 32, 64, 3) for clips in made.values())
@@ -138,7 +147,8 @@ def test_the_tiny_upsampler_experiment_gives_both_ways_the_same_noise(tmp_path, 
     upsampler.main([str(tmp_path), "--tiny"])
     assert f"| {upsampler.TEMPORAL} |" in capsys.readouterr().out
     made = {
-        way: kept_clips(tmp_path / "made" / named(way) / "seed-0" / upsampler.CLIPS).int() for way in upsampler.SEEDED
+        way: kept_clips(tmp_path / "made" / named(way) / "seed-0" / clip_file(upsampler.CLIPS)).int()
+        for way in upsampler.SEEDED
     }
     image, temporal, still = made.values()
     assert torch.equal(image[:, 0], still[:, 0]) and not torch.equal(image[:, 1], still[:, 1])

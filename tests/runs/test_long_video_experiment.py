@@ -31,9 +31,9 @@ LOOK = Look(every=2, stretch=16, span=8)
 
 def put_footage(folder):
     """What the tiny twin would render, which takes longer than all the rest."""
-    frames = torch.randint(256, (2, 32, 32, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    frames = torch.randint(256, (3, 32, 32, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     with DatasetWriter(folder, {"kind": "tiny", "size": [32, 64]}) as writer:
-        for number, split in enumerate(("train", "val")):
+        for number, split in enumerate(("train", "val", "val")):
             captions = [Caption(start=0, stop=32, text="a road")]
             writer.add(f"tiny_{number}", frames[number], fps=6.5, captions=captions, split=split)
 
@@ -122,8 +122,18 @@ def test_the_stretches_lie_at_start_middle_and_end_and_give_the_figures_of_a_vid
     footage = Footage.seen(40, LOOK, lambda numbers: frames[list(numbers)])
     assert firsts(40, LOOK) == (0, 12, 24)
     assert torch.equal(footage.stretches[2], frames[24:])
-    real = RealWindows(footage.clips.flatten(0, 1), clip_features)
-    found = figures_of(footage, range(4, 40, 6), {"features": real})
+    windows = footage.clips.flatten(0, 1)
+    real = RealWindows(windows, ["here"] * len(windows), clip_features)
+    found = figures_of(footage, range(4, 40, 6), {"features": real}, drive="elsewhere")
     assert found["features, end"] == pytest.approx(0, abs=1e-4)
     assert found["features, end from first window"] > 0.1
     assert found["joins over elsewhere"] == pytest.approx(1, abs=0.1)
+
+
+def test_a_video_is_not_compared_with_windows_of_its_own_drive():
+    clips = torch.randint(256, (4, 16, 32, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    clips[2:] //= 4
+    real = RealWindows(clips, ["bright", "bright", "dark", "dark"], clip_features)
+    places = real.place(clips[:2])
+    assert real.distance(places, "dark") == pytest.approx(0, abs=1e-4)
+    assert real.distance(places, "bright") > 0.1
