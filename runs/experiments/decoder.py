@@ -205,7 +205,7 @@ def tell(found: Mapping[str, Found], judges: Mapping[str, Judge], settings: Mapp
     ]
     for name, rows in found.items():
         real = {"real frames": judges[name].real_row}
-        put_table(page, name, table(rows | real, COLUMNS))
+        put_table(page, name, table({**rows, **real}, COLUMNS))
         put_table(page, f"{name} differences", difference_table(rows, pairs))
     put_table(page, "psnr by source", source_table(found[CLEAN], "psnr", 2))
     put_table(page, "flicker by source", source_table(found[CLEAN], "flicker", 2))
