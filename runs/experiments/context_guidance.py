@@ -78,7 +78,7 @@ def predicted(lab: Lab, model: ImageLDM, video: Aligned, windows: Sequence[Windo
         nothing = base.with_text(untold.text)
         noise = clip_noise(tuple(clean.shape), generator, "cpu", torch.float32)
         chain = guided(judging.with_layers(video), nothing, (scale, untold), (2.0, shown))
-        with judging.autocast():
+        with judging.quickly():
             walk = denoise(known.keeping(chain, noise, model.scheduler), noise, model.scheduler, lab.size.steps)
         parts.append(known.kept(walk.float()))
     return torch.cat(parts)

@@ -34,7 +34,7 @@ from latentloom.evaluation.kernel import squared_mmd
 from latentloom.evaluation.motion import frame_difference
 from latentloom.evaluation.video_network import SHA256, video_features
 from latentloom.files import save_tensors
-from latentloom.precision import preferred_dtype
+from latentloom.precision import autocast, preferred_dtype
 from latentloom.seeds import generator_of
 
 FPS = 6.5
@@ -93,8 +93,7 @@ def each(figure: Callable[[Tensor], float]) -> Callable[[Tensor], Tensor]:
 
 def own_features(clips: Tensor) -> Tensor:
     """Of the own network, in bfloat16 where that is fast: distances differ by far less than by chance."""
-    dtype = preferred_dtype()
-    with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+    with autocast("cpu", preferred_dtype()):
         return video_features(clips, 16)
 
 

@@ -28,7 +28,7 @@ from latentloom.evaluation.motion import frame_difference
 from latentloom.evaluation.video_network import video_features
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.image_ldm import ImageLDM
-from latentloom.precision import preferred_dtype
+from latentloom.precision import autocast, preferred_dtype
 from latentloom.seeds import seed_of
 from latentloom.shapes import to_pixels
 from latentloom.training.clips import TextTable
@@ -38,10 +38,9 @@ Predict = Callable[[Tensor, Tensor, Conditions], Tensor]
 """Noisy clips, diffusion steps and conditions to what a video model predicts."""
 
 
-def autocast() -> torch.autocast:
-    """Of every forward pass outside the training loop."""
-    dtype = preferred_dtype()
-    return torch.autocast("cpu", dtype, enabled=dtype != torch.float32)
+def quickly() -> torch.autocast:
+    """The context of every forward pass outside the training loop."""
+    return autocast("cpu", preferred_dtype())
 
 
 def with_layers(video: Aligned, alpha: float | None = None) -> Predict:
@@ -77,7 +76,7 @@ def held_out_losses(
         for time in lab.size.times:
             generator = torch.Generator().manual_seed(seed_of(place, time))
             noise, times = torch.randn(clean.shape, generator=generator), torch.full((len(part),), time)
-            with autocast():
+            with quickly():
                 made = predict(add_noise(clean, noise, times, schedule), times, conditions).float()
             wanted = target(clean, noise, times, schedule, "v_prediction")
             errors.append((made - wanted).square().flatten(1).mean(1))
@@ -101,7 +100,7 @@ def made_latents(
 ) -> Tensor:
     """Clips from noise under the captions of ``windows``, ``n t c h w`` of ``shape``; text guidance 2."""
     parts, empty = [], TextTable(model)([""])
-    with autocast():
+    with quickly():
         for place in range(0, len(windows), BATCH):
             part = windows[place : place + BATCH]
             conditions, source = told(model, part), torch.Generator().manual_seed(seed_of(seed, place))
@@ -115,7 +114,7 @@ def made_latents(
 def decoded(lab: Lab, latents: Tensor) -> Tensor:
     """Latents decoded frame by frame, uint8 ``n t h w 3``."""
     autoencoder = VideoAutoencoder(lab.vae)
-    with autocast():
+    with quickly():
         return torch.cat([to_pixels(autoencoder.decode(clip[None], chunk_size=8).float()) for clip in latents])
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from latentloom.data.clips import clip_windows
 from latentloom.data.manifest import Dataset
-from latentloom.evaluation.drift import properties
+from latentloom.evaluation.drift import properties, slopes
 from latentloom.evaluation.motion import frame_difference, join_ratio
 from latentloom.files import save_tensors
 
@@ -165,13 +165,6 @@ def wandering(values: Tensor, look: Look) -> dict[str, float]:
         "last": last,
         "last/first": last / first,
     }
-
-
-def slopes(values: Tensor) -> Tensor:
-    """Least squares slopes per step along the last dimension."""
-    steps = torch.arange(values.shape[-1], dtype=values.dtype)
-    steps = steps - steps.mean()
-    return (values * steps).sum(-1) / steps.square().sum()
 
 
 def slope_uncertainty(values: Tensor, block: int) -> float:

@@ -24,7 +24,7 @@ from latentloom.data.manifest import Dataset
 from latentloom.evaluation.features import clip_features
 from latentloom.evaluation.video_network import VideoNetwork, prepared, video_features
 from latentloom.files import write_text
-from latentloom.precision import preferred_dtype
+from latentloom.precision import autocast, preferred_dtype
 from latentloom.seeds import generator_of
 from latentloom.training.order import Draw
 
@@ -38,16 +38,17 @@ Truth = dict[str, Tensor]
 @torch.no_grad()
 def untrained(clips: Tensor) -> Tensor:
     """Features of the same architecture with the weights it began with."""
-    torch.manual_seed(0)
-    return VideoNetwork().eval()(prepared(clips))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = VideoNetwork().eval()
+    return network(prepared(clips))
 
 
 def in_bfloat16(extract: Extract) -> Extract:
     """The same in bfloat16 where that is fast."""
-    dtype = preferred_dtype()
 
     def extracted(clips: Tensor) -> Tensor:
-        with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):
+        with autocast("cpu", preferred_dtype()):
             return extract(clips)
 
     return extracted

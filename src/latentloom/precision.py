@@ -21,6 +21,11 @@ def bfloat16_is_fast(device: torch.device | str = "cpu") -> bool:
     return False
 
 
+def autocast(device: torch.device | str, dtype: torch.dtype) -> torch.autocast:
+    """The context of a forward pass in ``dtype`` with weights in float32; in float32 it changes nothing."""
+    return torch.autocast(torch.device(device).type, dtype, enabled=dtype != torch.float32)
+
+
 def preferred_dtype(device: torch.device | str = "cpu", name: str | None = None) -> torch.dtype:
     """The dtype to compute in: bfloat16 where the machine has it, float32 otherwise; or the one asked for by name.
 

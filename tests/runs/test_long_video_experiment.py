@@ -14,13 +14,13 @@ from runs.experiments.long_video_figures import (
     firsts,
     frames_held,
     slope_uncertainty,
-    slopes,
     wandering,
 )
 from runs.experiments.results import PAGES
 from tests.tiny import tiny_stack
 
 from latentloom.data.manifest import Caption, Dataset, DatasetWriter
+from latentloom.evaluation.drift import slopes
 from latentloom.evaluation.features import clip_features
 from latentloom.layers.layer_set import LayerSet
 from latentloom.stack import Stack

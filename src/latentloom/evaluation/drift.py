@@ -41,8 +41,8 @@ def drift_of(curves: Float64[Tensor, "3 t"]) -> Drift:
     """
     if curves.shape[1] < 2:
         raise ValueError(f"drift needs at least 2 frames, given {curves.shape[1]}")
-    slopes = [100 * _slope(values) for values in curves]
-    return Drift(brightness=slopes[0], saturation=slopes[1], sharpness=slopes[2])
+    brightness, saturation, sharpness = (100 * slopes(curves)).tolist()
+    return Drift(brightness=brightness, saturation=saturation, sharpness=sharpness)
 
 
 def properties(frames: UInt8[Tensor, "t h w 3"]) -> Float64[Tensor, "3 t"]:
@@ -57,8 +57,8 @@ def properties(frames: UInt8[Tensor, "t h w 3"]) -> Float64[Tensor, "3 t"]:
     return torch.stack(rows, 1)
 
 
-def _slope(values: Tensor) -> float:
-    """Least squares slope per step."""
-    steps = torch.arange(len(values), dtype=torch.float64)
-    steps = steps - steps.mean()
-    return ((steps * (values - values.mean())).sum() / steps.square().sum()).item()
+def slopes(curves: Float64[Tensor, "... t"]) -> Float64[Tensor, "..."]:
+    """Least squares slopes per frame."""
+    frames = torch.arange(curves.shape[-1], dtype=curves.dtype)
+    frames = frames - frames.mean()
+    return (curves * frames).sum(-1) / frames.square().sum()

@@ -27,7 +27,7 @@ from latentloom.models.autoencoder import VideoAutoencoder, encoder_digest
 from latentloom.models.digest import digest_of_network
 from latentloom.models.image_ldm import DenoiserSpec, ImageLDM
 from latentloom.models.text import encode_text, text_encoder, train_tokenizer
-from latentloom.precision import preferred_dtype
+from latentloom.precision import autocast, preferred_dtype
 from latentloom.shapes import from_pixels, to_pixels
 from latentloom.training.loop import Loop, LoopConfig, Player, Progress
 from latentloom.training.optimizer import OptimizerConfig, build_optimizers
@@ -175,7 +175,7 @@ def fill_cache(dataset: Dataset, vae: AutoencoderKL, progress: Callable[[int, in
     autoencoder, dtype = VideoAutoencoder(vae), preferred_dtype(vae.device)
 
     def encode(frames: Tensor) -> Tensor:
-        with torch.autocast(vae.device.type, dtype, enabled=dtype != torch.float32):
+        with autocast(vae.device, dtype):
             return autoencoder.encode(from_pixels(frames)[None].to(vae.device))[0].cpu()
 
     cache = LatentCache(dataset, encoder_digest(vae)[:16])

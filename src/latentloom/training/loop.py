@@ -23,7 +23,7 @@ from torch.optim import Optimizer
 
 from latentloom.allocator import keep_freed_memory
 from latentloom.locks import locked
-from latentloom.precision import preferred_dtype
+from latentloom.precision import autocast, preferred_dtype
 from latentloom.seeds import seed_of
 from latentloom.training import checkpoint as checkpoints
 from latentloom.training.order import DrawOrder, Items, batches
@@ -167,7 +167,7 @@ class Loop:
 
     def autocast(self) -> torch.autocast:
         """The context of every forward pass; weights stay float32."""
-        return torch.autocast(self.device.type, self.dtype, enabled=self.dtype != torch.float32)
+        return autocast(self.device, self.dtype)
 
     def run(self, settings: dict[str, Any]) -> None:
         """Train to the end, from the newest checkpoint of the folder if there is one.
