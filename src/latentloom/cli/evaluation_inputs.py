@@ -109,30 +109,30 @@ def video_set(side: str, path: Path, size: tuple[int, int], fps: float | None, s
     """The videos of an argument: a video, a folder of them or a dataset folder; headers are read, no frame is.
 
     Raises:
-        ValueError: no video there, an unreadable header, a dataset of another size, or slower than ``fps``.
+        ValueError: no video there, an unreadable header, or a dataset of another size.
     """
     is_dataset = (path / "dataset.json").is_file()
     videos = _clips(path, size, fps, split) if is_dataset else _files(*_listed(path), size, fps)
-    return _checked_set(side, path, videos, fps)
+    return _sorted_set(side, path, videos)
 
 
 def set_of_files(side: str, folder: Path, files: Sequence[Path], size: tuple[int, int], fps: float | None) -> VideoSet:
     """The same of some files of a folder, whatever else lies there. Raises ``ValueError``."""
-    return _checked_set(side, folder, _files(folder, files, size, fps), fps)
+    return _sorted_set(side, folder, _files(folder, files, size, fps))
 
 
-def _checked_set(side: str, path: Path, videos: Sequence[VideoFile], fps: float | None) -> VideoSet:
-    for video in videos if side != TRAINING else ():
-        if not _reaches(video.fps, fps):
-            raise ValueError(
-                f"{printable(video.file)}: {video.fps:g} frames a second; --fps {fps:g} would repeat some, judge both"
-                f" at {video.fps:g} or less"
-            )
+def _sorted_set(side: str, path: Path, videos: Sequence[VideoFile]) -> VideoSet:
     return VideoSet(side=side, path=path, videos=tuple(sorted(videos, key=lambda video: video.name)))
 
 
 def check_comparable(sets: Sequence[VideoSet], fps: float | None) -> None:
     """Warn of several sizes, refuse several rates where no ``fps`` brings them to one. Raises ``ValueError``."""
+    slowest = min((v for one in sets if one.side != TRAINING for v in one.videos), key=lambda video: video.fps)
+    if not _reaches(slowest.fps, fps):
+        raise ValueError(
+            f"{printable(slowest.file)}: {slowest.fps:g} frames a second; --fps {fps:g} would repeat some, judge all at"
+            f" {slowest.fps:g} or less"
+        )
     check_rates({one.side: [video.fps for video in one.videos] for one in sets if one.side != TRAINING}, fps)
     sizes = {one.side: sorted({video.size for video in one.videos}) for one in sets}
     if len({size for found in sizes.values() for size in found}) > 1:
