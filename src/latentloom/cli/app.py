@@ -9,7 +9,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from latentloom.cli import animate, demo, evaluate, generate, inspect, plan, prepare, study, train, transplant
-from latentloom.cli.failures import exit_code_of, quiet_libraries
+from latentloom.cli.failures import INTERRUPTED, exit_code_of, quiet_libraries
 
 app = typer.Typer(
     name="latentloom",
@@ -48,6 +48,8 @@ def run(arguments: list[str]) -> int:
     """Run one command and return the exit code; errors are told in one line on stderr."""
     try:
         code = typer.main.get_command(app).main(arguments, prog_name="latentloom", standalone_mode=False)
+        if code == INTERRUPTED:  # what typer makes of Ctrl-C, without a word
+            raise KeyboardInterrupt
     except BaseException as error:
         return exit_code_of(error, debug=arguments[:1] == ["--debug"])
     return code if isinstance(code, int) else 0
