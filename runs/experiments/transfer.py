@@ -51,13 +51,15 @@ class Receiver:
 
     @property
     def name(self) -> str:
-        return f"{self.footage} footage, {self.steps} steps further"
+        footage = {"untold": "same footage without captions"}.get(self.footage, f"{self.footage} footage")
+        return f"{footage}, {self.steps} steps further"
 
 
 def receivers(lab: Lab) -> dict[str, Receiver]:
     steps = (max(1, lab.size.image_steps // 12), max(2, lab.size.image_steps // 3))
     each = [Receiver(footage=footage, steps=count) for footage in ("same", "other") for count in steps]
-    return {receiver.name: receiver for receiver in each}
+    untold = Receiver(footage="untold", steps=steps[-1])  # the other footage has no captions: which of both does it?
+    return {receiver.name: receiver for receiver in (*each, untold)}
 
 
 class Transfers:
@@ -92,7 +94,7 @@ class Transfers:
         if variant == ITSELF:
             return self.lab.image_model(seed)
         if variant == OTHER_SEED:
-            return self.lab.image_model((seed + 1) % max(2, self.seeds))
+            return self.lab.image_model(other_seed(seed, self.seeds))
         wanted = receivers(self.lab)[variant]
         return self.further(wanted.footage, wanted.steps, seed)
 
@@ -100,6 +102,7 @@ class Transfers:
         """The image model of a seed trained further, text encoder too; other footage has no captions."""
         changes = {
             "same": {},
+            "untold": {"caption_dropout": 1.0},
             "other": {"source_weights": {}, "caption_dropout": 1.0},
             "highway": {"source_weights": self.lab.shares(("highway",))},
         }
@@ -145,6 +148,11 @@ class Transfers:
             figures |= judging.by_source(self.lab, self.windows, losses, name)
         video.detach()
         return figures
+
+
+def other_seed(seed: int, seeds: int) -> int:
+    """The seed whose image model receives the layers of ``seed``."""
+    return (seed + 1) % max(2, seeds)
 
 
 def weight_distance(one: ImageLDM, other: ImageLDM) -> float:

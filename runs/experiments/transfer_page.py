@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from runs.experiments import results
+from runs.experiments.transfer import ITSELF, OTHER_SEED, other_seed
 from runs.experiments.trials import Figures, Trials
 
 IMAGE = "loss of the image model"
@@ -19,10 +20,12 @@ SOURCES = {"lake": "lake", "jungle": "jungle", "world": "rendered world", "highw
 def report(trials: Trials, found: Mapping[str, Mapping[str, Mapping[int, Figures]]], *, dry: bool) -> None:
     """What layers are worth: the loss of the image model less that with them."""
     distance = {variant: {seed: dict(row) for seed, row in rows.items()} for variant, rows in found["distance"].items()}
-    own = distance["itself"]
-    for rows in distance.values():
+    own = {seed: row[IMAGE] - row["loss"] for seed, row in distance[ITSELF].items()}
+    for variant, rows in distance.items():
         for seed, row in rows.items():
-            row["kept"] = 100 * (row[IMAGE] - row["loss"]) / (own[seed][IMAGE] - own[seed]["loss"])
+            # of what layers that were trained on the receiver gain there; of one seed alone, on the giver
+            of = other_seed(seed, len(own)) if variant == OTHER_SEED else seed
+            row["kept"] = 100 * (row[IMAGE] - row["loss"]) / own.get(of, own[seed])
             row["gain, other footage"] = 1000 * (row[f"{IMAGE}, other footage"] - row["loss, other footage"])
     gains = {
         name: {variant: {seed: gains_of(row) for seed, row in rows.items()} for variant, rows in found[name].items()}
