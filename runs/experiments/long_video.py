@@ -9,7 +9,7 @@ bfloat16; estimated, it has not run to the end), without GPU; the tiny twin in h
 footage and writes no page; the third line is the larger twin. A seed is a held-out frame to begin with and the noise.
 Each setting changes one thing of the stack's own; ``convolutional in time`` denoises all frames at once, from the same
 words and noise, without a given frame. Frames are decoded each for itself, those that are looked at alone. Latents are
-kept: a killed run goes on at its window, and judging again (after removing figures.json) costs no rollout.
+kept: a killed run goes on at its window, and judging again, by another learned network, costs no rollout.
 Not here: the measures (``long_video_figures``), the page's plot (``long_video_page``).
 """
 
@@ -30,8 +30,9 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from latentloom.data.clips import clip_windows, stride_for
-from latentloom.data.manifest import Dataset, DatasetWriter
+from latentloom.data.manifest import ClipRecord, Dataset, DatasetWriter
 from latentloom.data.world import random_scene, render
+from latentloom.evaluation import video_network
 from latentloom.evaluation.features import clip_features
 from latentloom.evaluation.video_network import video_features
 from latentloom.files import digest_of, save_tensors
@@ -104,6 +105,7 @@ class Experiment:
         """``1 t c h w``: of the folder, where they were made before."""
         path = trial.folder / "latents.safetensors"
         if not path.is_file():
+            trial.folder.mkdir(parents=True, exist_ok=True)
             made = self.at_once if setting.at_once else self.rolled_out
             save_tensors(path, {"latents": made(setting, trial).half().cpu().contiguous()})
         return load_file(path)["latents"]
@@ -126,10 +128,20 @@ class Experiment:
         """Caption, and the latents of a held-out frame."""
         name, frame = self.starts[seed]
         windows = clip_windows(self.dataset, self.stack.info.num_frames, self.stack.info.fps, split="val")
-        window = next(w for w in windows if self.dataset.records[w.record].id == name and w.first >= frame)
-        pixels = from_pixels(self.dataset.frames(self.dataset.records[window.record], [window.first]))
+        record = self.record(name)
+        own = (w for w in windows if self.dataset.records[w.record].id == name)
+        window = next((w for w in own if w.first >= frame), None)
+        if window is None:
+            raise SystemExit(f"{self.dataset.root}: no held-out window of {name} begins at frame {frame} or later")
+        pixels = from_pixels(self.dataset.frames(record, [window.first]))
         latents = self.stack.autoencoder.encode(pixels[None].to(self.stack.execution_device, self.stack.dtype))
         return window.caption, latents
+
+    def record(self, name: str) -> ClipRecord:
+        record = next((record for record in self.dataset.records if record.id == name), None)
+        if record is None:
+            raise SystemExit(f"{self.dataset.root} has no drive {name!r}; it is to be the footage of runs/drive_small")
+        return record
 
     def shown(self, latents: Tensor) -> Read:
         """Frames of latents, each decoded for itself (the decoder's temporal layers would need all of them)."""
@@ -145,7 +157,7 @@ class Experiment:
         """What a trial shows: a video that is made, or the real one of its variant and number."""
         kept = trial.folder / "frames.safetensors"
         if trial.variant in self.real:
-            record = next(record for record in self.dataset.records if record.id == self.drive(trial))
+            record = self.record(self.drive(trial))
             stride = stride_for(record.fps, self.stack.info.fps)
             count = min(self.num_frames, record.num_frames // stride)
             return Footage.seen(
@@ -172,17 +184,17 @@ class Experiment:
 
     @cached_property
     def references(self) -> dict[str, RealWindows]:
-        clips, drives = held_out_clips(self.dataset, self.stack.info.fps, step=self.look.every // 2)
-        return {name: RealWindows(clips, drives, network) for name, network in NETWORKS.items()}
+        clips, tracks = held_out_clips(self.dataset, self.stack.info.fps, step=self.look.every // 2)
+        return {name: RealWindows(clips, tracks, network) for name, network in NETWORKS.items()}
 
 
 def tiny_footage(folder: Path) -> Dataset:
     """Three short rendered drives, two of them held out: each is compared with the other."""
     with DatasetWriter(folder, {"kind": "tiny", "size": [32, 64]}) as writer:
         for number in range(3):
-            if not writer.has(f"tiny_{number}"):
+            if not writer.has(name := f"tiny{number}_a"):
                 clip = render(random_scene(number), TINY_FRAMES, 6.5, 32, 64)
-                add_scene(writer, f"tiny_{number}", clip, held_out=number > 0)
+                add_scene(writer, name, clip, held_out=number > 0)
     return Dataset.load(folder)
 
 
@@ -198,8 +210,8 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
         steps=1,
         size=(32, 64),
         look=Look(every=2, stretch=16, span=10),
-        starts=(("tiny_1", 0), ("tiny_1", 8)),
-        real={"real footage": ("tiny_0", "tiny_0"), "held-out footage": ("tiny_1",)},
+        starts=(("tiny1_a", 0), ("tiny1_a", 8)),
+        real={"real footage": ("tiny0_a", "tiny0_a"), "held-out footage": ("tiny1_a",)},
     )
 
 
@@ -228,15 +240,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     footage = digest_of(experiment.dataset.root / "manifest.jsonl")
     begun = {"stack": options.stack, "footage": footage, "frames": experiment.num_frames, "steps": experiment.steps}
     settings = begun | {"starts": experiment.starts, "real": experiment.real, "look": asdict(experiment.look)}
-    trials = Trials(work=options.work / "trials", settings=settings)
+    made = Trials(work=options.work / "trials", settings=settings)
+    judged = Trials(work=options.work / f"judged-{video_network.SHA256[:8]}", settings=settings)
+
+    def figures(trial: Trial) -> Figures:
+        return experiment.judged(made.trial(trial.variant, trial.seed))
+
     seeds = [seed for seed in options.starts if seed < len(experiment.starts)]
     found = {
-        variant: {seed: trials.once(trials.trial(variant, seed), experiment.judged) for seed in range(len(names))}
+        variant: {seed: judged.once(judged.trial(variant, seed), figures) for seed in range(len(names))}
         for variant, names in experiment.real.items()
     }
-    found |= trials.run(options.settings, seeds, experiment.judged)
+    found |= judged.run(options.settings, seeds, figures)
     videos = {
-        variant: [experiment.footage(trials.trial(variant, seed)) for seed in of_seed]
+        variant: [experiment.footage(made.trial(variant, seed)) for seed in of_seed]
         for variant, of_seed in found.items()
     }
     for variant, shown in videos.items():

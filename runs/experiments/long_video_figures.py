@@ -22,6 +22,7 @@ from latentloom.files import save_tensors
 
 WINDOW = 16
 RESAMPLES = 500
+SPOILED = "city_gif"  # few colours
 PROPERTIES = ("brightness", "saturation", "sharpness")
 
 Read = Callable[[Sequence[int]], Tensor]
@@ -90,11 +91,11 @@ class RealWindows:
     """Held-out windows in the space of some features, each feature in units of its standard deviation there.
 
     Args:
-        clips: ``n t h w 3``; ``drives``: the record of each.
+        clips: ``n t h w 3``; ``tracks``: where each is from, the first word of its record's name.
     """
 
-    def __init__(self, clips: Tensor, drives: Sequence[str], features: Features) -> None:
-        self.features, self.drives = features, drives
+    def __init__(self, clips: Tensor, tracks: Sequence[str], features: Features) -> None:
+        self.features, self.tracks = features, tracks
         found = features(clips).double()
         self.scale = found.std(0).clamp_min(1e-12)
         self.places = found / self.scale
@@ -103,17 +104,23 @@ class RealWindows:
         return self.features(clips).double() / self.scale
 
     def distance(self, places: Tensor, apart_from: str) -> float:
-        """Mean distance to the nearest window of another drive, root of the mean square over features."""
-        others = self.places[[drive != apart_from for drive in self.drives]]
+        """Mean distance to the nearest window of another track, root of the mean square over features."""
+        others = self.places[[track != apart_from for track in self.tracks]]
         return (torch.cdist(places, others).amin(1).mean() / places.shape[1] ** 0.5).item()
 
 
 def held_out_clips(dataset: Dataset, fps: float, step: int) -> tuple[Tensor, list[str]]:
-    """Windows of the held-out records, one each ``step`` frames, ``n t h w 3``, and the record of each."""
-    windows = clip_windows(dataset, WINDOW, fps, split="val", step=step)
-    records = [dataset.records[window.record] for window in windows]
-    frames = [dataset.frames(record, window.indices) for record, window in zip(records, windows, strict=True)]
-    return torch.stack(frames), [record.id for record in records]
+    """Windows of the held-out drives, one each ``step`` frames, ``n t h w 3``, and the track of each."""
+    found = clip_windows(dataset, WINDOW, fps, split="val", step=step)
+    shown = [(dataset.records[window.record], window) for window in found]
+    shown = [(record, window) for record, window in shown if not record.id.startswith(SPOILED)]
+    frames = [dataset.frames(record, window.indices) for record, window in shown]
+    return torch.stack(frames), [track_of(record.id) for record, _ in shown]
+
+
+def track_of(record: str) -> str:
+    """Drives on one track are no strangers to each other: the first word of a record's name."""
+    return record.split("_")[0]
 
 
 def figures_of(
@@ -121,7 +128,7 @@ def figures_of(
 ) -> dict[str, float]:
     """All figures of one video; without joins there is none of them.
 
-    ``drive``: the record it is of, or began with; it is not compared with itself.
+    ``drive``: the record it is of, or began with; it is not compared with drives on the same track, made or real.
     """
     look, series = footage.look, properties(footage.sampled)
     found = {}
@@ -134,7 +141,7 @@ def figures_of(
     found["frame difference, last/first"] = changes[-1] / changes[0] if changes[0] else 1.0
     for name, windows in real.items():
         places = [windows.place(clips) for clips in footage.clips]
-        distances = [windows.distance(place, drive) for place in places]
+        distances = [windows.distance(place, track_of(drive)) for place in places]
         found |= {f"{name}, {when}": d for when, d in zip(("start", "middle", "end"), distances, strict=True)}
         away = (places[-1] - places[0][:1]).square().mean(1).sqrt().mean().item()
         found[f"{name}, end from first window"] = away

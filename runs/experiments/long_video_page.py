@@ -38,6 +38,8 @@ TABLES = {
 
 RATIOS = ("sharpness last", "sharpness last/first", "saturation last/first")
 DIFFERENCES = DRIFT | {name: TABLES["drift"][name] for name in RATIOS}
+DECIDES = "sharpness last/first"
+"""The figure named beforehand: of many intervals one in twenty leaves out zero by chance."""
 DIFFERENCES |= {"frame difference, last/first": ("frame difference, last/first", 2)}
 
 
@@ -74,9 +76,10 @@ def write_tables(found: Found, features: Sequence[str], baselines: Mapping[str, 
 
 
 def told(found: Found, variant: str, baseline: str, name: str, digits: int) -> str:
-    """A difference taken start by start; bold where its interval leaves out zero."""
+    """A difference taken start by start; of ``DECIDES`` bold where its interval leaves out zero."""
     estimate = differences({one: found[one] for one in (variant, baseline)}, baseline, name)[variant]
-    return f"**{estimate.told(digits)}**" if estimate.differs_from_zero else estimate.told(digits)
+    bold = name == DECIDES and estimate.differs_from_zero
+    return f"**{estimate.told(digits)}**" if bold else estimate.told(digits)
 
 
 def plot(path: Path, footage: Mapping[str, Sequence[Footage]]) -> None:

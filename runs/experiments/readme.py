@@ -61,7 +61,12 @@ class Line:
 LOSS = {"page": "ablations", "figure": "loss", "unit": "held-out loss x 1000", "scale": 1000.0}
 LEARNED = {"figure": "learned", "unit": "learned distance", "digits": 3}
 KEPT = {"page": "transfer", "second": "distance: itself", "figure": "kept", "unit": "% of the gain", "digits": 0}
-LONG = {"page": "long_video", "second": "text guidance 1", "figure": "learned features, end", "unit": "to real windows"}
+LONG = {
+    "page": "long_video",
+    "second": "text guidance 1",
+    "figure": "sharpness last/first",
+    "unit": "of the first 100 frames' sharpness",
+}
 BOTH = "convolution + attention"
 LINES = (
     Line(
@@ -69,6 +74,13 @@ LINES = (
         paper="FVD 534 against 704",
         first=BOTH,
         second="attention",
+        **LOSS,
+    ),
+    Line(
+        question="the same, less attention with as many parameters",
+        paper="not told",
+        first=BOTH,
+        second="transformer",
         **LOSS,
     ),
     Line(question="the same, less convolution alone", paper="not told", first=BOTH, second="convolution", **LOSS),
@@ -154,12 +166,6 @@ LINES = (
     ),
     Line(question="1,000 frames, S = 1, less S = 2", paper="both used, not compared", first="S = 1", **LONG),
     Line(question="the same, 150 of context noise, less none", paper="not told", first="context noise 150", **LONG),
-    Line(
-        question="512 frames at once, less 1,000 by prediction",
-        paper="both shown, not compared",
-        first="convolutional in time",
-        **LONG,
-    ),
 )
 
 

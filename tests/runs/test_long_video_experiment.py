@@ -35,23 +35,25 @@ def put_footage(folder):
     with DatasetWriter(folder, {"kind": "tiny", "size": [32, 64]}) as writer:
         for number, split in enumerate(("train", "val", "val")):
             captions = [Caption(start=0, stop=32, text="a road")]
-            writer.add(f"tiny_{number}", frames[number], fps=6.5, captions=captions, split=split)
+            writer.add(f"tiny{number}_a", frames[number], fps=6.5, captions=captions, split=split)
 
 
 def test_the_tiny_twin_makes_videos_figures_and_sheets_and_goes_on_where_it_was(tmp_path):
     put_footage(tmp_path / "footage")
     asked = [str(tmp_path), "--tiny", "--starts", "0", "--settings", "the stack's own", "convolutional in time"]
     main(asked)
-    figures = json.loads((tmp_path / "trials" / "the_stack_s_own" / "seed-0" / "figures.json").read_text())["figures"]
+    judged = next(tmp_path.glob("judged-*"))
+    figures = json.loads((judged / "the_stack_s_own" / "seed-0" / "figures.json").read_text())["figures"]
     assert figures["joins over elsewhere"] > 0
-    at_once = tmp_path / "trials" / "convolutional_in_time" / "seed-0"
-    assert "joins over elsewhere" not in json.loads((at_once / "figures.json").read_text())["figures"]
+    again = judged / "convolutional_in_time" / "seed-0" / "figures.json"
+    assert "joins over elsewhere" not in json.loads(again.read_text())["figures"]
     assert (tmp_path / "sheets" / "the_stack_s_own.png").is_file()
-    made = (at_once / "latents.safetensors").stat().st_mtime_ns
-    (at_once / "figures.json").unlink()
+    latents = tmp_path / "trials" / "convolutional_in_time" / "seed-0" / "latents.safetensors"
+    made = latents.stat().st_mtime_ns
+    again.unlink()
     main(asked)
-    assert (at_once / "figures.json").is_file()
-    assert (at_once / "latents.safetensors").stat().st_mtime_ns == made, "judging again costs no rollout"
+    assert again.is_file()
+    assert latents.stat().st_mtime_ns == made, "judging again costs no rollout"
 
 
 def test_the_page_has_a_place_for_every_table_and_gets_plot_and_figures(tmp_path, monkeypatch):
@@ -130,7 +132,7 @@ def test_the_stretches_lie_at_start_middle_and_end_and_give_the_figures_of_a_vid
     assert found["joins over elsewhere"] == pytest.approx(1, abs=0.1)
 
 
-def test_a_video_is_not_compared_with_windows_of_its_own_drive():
+def test_a_video_is_not_compared_with_windows_of_its_own_track():
     clips = torch.randint(256, (4, 16, 32, 64, 3), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
     clips[2:] //= 4
     real = RealWindows(clips, ["bright", "bright", "dark", "dark"], clip_features)
