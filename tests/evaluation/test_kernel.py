@@ -46,6 +46,21 @@ def test_it_is_unbiased_sets_of_one_kind_are_around_nothing_however_few():
     assert (values < 0).any()
 
 
+def of_videos(seed, count=6, frames=8):
+    """Vectors of videos whose frames are nearly alike."""
+    return [video + 0.05 * vectors(1000 + seed, frames) for video in vectors(seed, count)]
+
+
+def test_frames_of_one_video_are_alike_and_do_not_count_as_a_distance():
+    pairs = [(of_videos(2 * k), of_videos(2 * k + 1)) for k in range(200)]
+    by_video = torch.tensor([squared_mmd(ours, theirs) for ours, theirs in pairs])
+    by_frame = torch.tensor([squared_mmd(torch.cat(ours), torch.cat(theirs)) for ours, theirs in pairs])
+    error = by_video.std() / 200**0.5
+    assert abs(by_video.mean()) < 3 * error < by_frame.mean()
+    subsets = [kernel_distance(*pair, subsets=5, subset_size=3).mean for pair in pairs]
+    assert abs(torch.tensor(subsets).mean()) < 3 * torch.tensor(subsets).std() / 200**0.5
+
+
 def test_another_distribution_is_farther():
     near, far = (kernel_distance(vectors(0), vectors(1) + shift, subset_size=20).mean for shift in (0.2, 1.0))
     assert 0 < near < far
@@ -65,8 +80,9 @@ def test_what_has_no_kernel_distance_is_refused():
         kernel_distance(vectors(0), vectors(1, 30))
     with pytest.raises(ValueError, match="at least 2 vectors"):
         kernel_distance(vectors(0), vectors(1), subset_size=1)
-    with pytest.raises(ValueError, match="at least 2 of each"):
-        squared_mmd(vectors(0, 1), vectors(1))
+    for one_video in (vectors(0, 1), [vectors(0)]):
+        with pytest.raises(ValueError, match="at least 2 videos on each side"):
+            squared_mmd(one_video, vectors(1))
     with pytest.raises(ValueError, match="one network for both"):
         squared_mmd(vectors(0), vectors(1, 50, 3))
     with pytest.raises(ValueError, match="not finite"):

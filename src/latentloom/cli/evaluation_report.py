@@ -61,7 +61,7 @@ def print_report(report: Mapping[str, Any]) -> None:
     for title, name, digits in (("KID, own features", "own_kid", 3), ("KID", "kid", 6)):
         if name in report:
             kid = report[name]
-            subsets = f"{kid['subsets']} subsets of {kid['subset_size']}"
+            subsets = f"{kid['subsets']} subsets of {kid['subset_size']} videos"
             print(f"{title}: {kid['mean']:.{digits}f}, standard deviation {kid['deviation']:.{digits}f} over {subsets}")
     for title, name in SCORES:
         if name in report:

@@ -166,8 +166,8 @@ def compared(real: SetFigures, fake: SetFigures, chance: Chance) -> dict[str, An
         if network in named:
             report[title] = _frechet(real, fake, network, chance) if min(counts) >= 2 else None
     for network, title in KERNEL.items():
-        if network in named and min(counts) >= 2:
-            report[title] = _kid(real.rows(network), fake.rows(network), chance.seed)
+        if network in named and min(len(side.features(network)) for side in (real, fake)) >= 2:
+            report[title] = _kid(real.features(network), fake.features(network), chance.seed)
     for network, (title, splits) in SCORES.items():
         if network in named:
             report[title] = {
@@ -193,9 +193,10 @@ def _frechet(real: SetFigures, fake: SetFigures, network: str, chance: Chance) -
     }
 
 
-def _kid(real: Tensor, fake: Tensor, seed: int) -> dict[str, Any]:
-    """Subsets of at most half a set: those of a whole set would all be alike."""
-    size = min(SUBSET_SIZE, max(2, min(len(real), len(fake)) // 2))
+def _kid(real: Sequence[Tensor], fake: Sequence[Tensor], seed: int) -> dict[str, Any]:
+    """Of videos, in subsets of at most half of them: those of a whole set would all be alike."""
+    longest, videos = max(len(rows) for rows in (*real, *fake)), min(len(real), len(fake))
+    size = max(2, min(SUBSET_SIZE // longest, videos // 2))
     return asdict(kernel_distance(fake, real, subset_size=size, seed=seed))
 
 
