@@ -1,7 +1,7 @@
 """Experiment a: what of the design matters (paper, Sec. 4.1 and its table of ablations), at equal parameters.
 
-    python -m runs.experiments.ablations work/lab work/clips            # three seeds; about an hour of one core, no GPU
-    python -m runs.experiments.ablations work/tiny work/clips --size tiny --seeds 1 --dry-page
+    python -m runs.experiments.ablations work/lab work/clips --page     # three seeds; about an hour of one core, no GPU
+    python -m runs.experiments.ablations work/tiny work/clips --size tiny --seeds 1
 
 Expected: a folder a trial, docs/results/ablations.{json,png} and the tables of docs/results/ablations.md. The footage,
 ``work/clips``, is that of runs/drive_small (``prepare`` of its train.py). Killed, the same command goes on. ``--size
@@ -12,7 +12,8 @@ attention, alpha learned) is the baseline. Convolution and attention alone have 
 and so have the baseline, wide convolutions and transformers, twice as many; operations are near. Res blocks alone are
 told diffusion time and frame rate, as in the paper. Beside them: alpha fixed or one for each frame, everything trained
 from nothing for as many frames as image model and layers saw together, and the same networks on pixels (patches of 8x8
-in the place of latents). Context guidance has a file of its own (``context_guidance``).
+in the place of latents; they predict the clean patch, since 192 numbers of noise do not pass through 48 channels).
+Context guidance has a file of its own (``context_guidance``).
 """
 
 import argparse
@@ -23,7 +24,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from runs.experiments import judging
+from runs.experiments import judging, results
 from runs.experiments.lab import SIZES, Lab, load_into, new_layers, state_of, trained_image, trained_layers
 from runs.experiments.trials import Figures, Trial, Trials
 from safetensors.torch import load_file
@@ -136,7 +137,7 @@ class Pixels:
 
     def model(self, lab: Lab, seed: int) -> ImageLDM:
         """The image model on patches, of the same widths."""
-        lab, config = replace(lab, cache=self.cache), lab.image_training(seed)
+        lab, config = replace(lab, cache=self.cache), lab.image_training(seed, prediction_type="sample")
         like = new_image_model(config, lab.dataset, lab.vae)
         torch.manual_seed(seed)
         unet = lab.spec.build(lab.clip_shape[2:], 3 * PATCH**2, config.text_width)
@@ -211,12 +212,20 @@ def decoder(lab: Lab, pixels: Pixels | None) -> Callable[[Tensor], Tensor]:
 
 
 def operations(model: ImageLDM, layers: TemporalLayers, shape: Sequence[int]) -> float:
-    """10^9 operations a frame of an evaluation, image network and layers together."""
+    """10^9 operations a frame of an evaluation of a clip ``t c h w``, image network and layers together."""
     video = attach(model.unet, layers)
     text = encode_text(model.tokenizer, model.text_encoder, [""])
     count = operations_of(lambda: video.predict(torch.zeros(1, *shape), 500, Conditions(text=text)))
     video.detach()
     return count / shape[0] / 1e9
+
+
+def operations_of_image(lab: Lab) -> float:
+    """Those of the image network in it: layers of both kinds cost together what each costs for itself."""
+    model = lab.image_model(0)
+    sets = (replace(BOTH, transformer=None), replace(BOTH, res_block=None), BOTH)
+    each = [operations(model, new_layers(model.unet, layers, 0), lab.clip_shape) for layers in sets]
+    return each[0] + each[1] - each[2]
 
 
 def keep_frames(trial: Trial, name: str, frames: Tensor) -> None:
@@ -230,21 +239,32 @@ def kept_frames(trial: Trial, name: str) -> Tensor:
     return load_file(trial.folder / f"{name}.safetensors")["frames"]
 
 
-def parser_of(description: str | None) -> argparse.ArgumentParser:
-    """The arguments of the laboratory's experiments."""
+def parser_of(description: str | None, variants: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The arguments of the laboratory's experiments; with ``variants`` some of them may be asked for alone."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
     parser.add_argument("clips", type=Path, help="the dataset folder of runs/drive_small")
     parser.add_argument("--size", choices=SIZES, default="small")
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="*", help="some variants alone, in the tables too")
+    parser.add_argument("--seeds", type=int, choices=range(1, 101), metavar="N", default=3)
+    if variants is not None:
+        parser.add_argument("--only", nargs="+", choices=variants, metavar="VARIANT", help="some alone")
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--dry-page", action="store_true", help="print tables, write nothing to docs/results")
+    parser.add_argument("--page", action="store_true", help="write tables and plots to docs/results")
     return parser
 
 
+def check_page(options: argparse.Namespace, name: str, tables: Sequence[str]) -> None:
+    """``results.check_page``, where a page is asked for."""
+    if options.page:
+        usual = options.size != "tiny" and options.seeds >= results.MIN_SEEDS
+        results.check_page(name, tables, whole=usual and not getattr(options, "only", None))
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser_of(__doc__).parse_args(arguments)
+    from runs.experiments.ablations_page import TABLES, report
+
+    options = parser_of(__doc__, list(VARIANTS)).parse_args(arguments)
+    check_page(options, "ablations", TABLES)
     torch.set_num_threads(options.threads)
     size = SIZES[options.size]
     lab = Lab.open(options.work, options.clips, size)
@@ -252,10 +272,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for seed in range(options.seeds):
         lab.image_model(seed)
     found = trials.run(options.only or list(VARIANTS), range(options.seeds), Ablations(lab).make)
-    if BASELINE in found:
-        from runs.experiments.ablations_page import report
-
-        report(lab, trials, found, dry=options.dry_page)
+    if BASELINE not in found:
+        raise SystemExit(f"made; tables compare with {BASELINE!r}: name it, too")
+    report(lab, trials, found, page=options.page)
 
 
 if __name__ == "__main__":

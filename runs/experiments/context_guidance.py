@@ -1,7 +1,7 @@
 """Experiment a, context guidance: what a scale above 1 for the given frames does (paper, Sec. 3.2 and its ablations).
 
-    python -m runs.experiments.context_guidance work/lab work/clips      # three seeds; a quarter of an hour of one core
-    python -m runs.experiments.context_guidance work/tiny work/clips --size tiny --seeds 1 --dry-page
+    python -m runs.experiments.context_guidance work/lab work/clips --page      # three seeds; ten minutes of one core
+    python -m runs.experiments.context_guidance work/tiny work/clips --size tiny --seeds 1
 
 Expected: docs/results/context_guidance.json and the table "guidance" of docs/results/ablations.md. Prediction layers (S
 of 0, 1, 2) on the image models of ``ablations``; two frames of held-out clips are given, the others made under scales
@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import torch
 from runs.experiments import judging, results
-from runs.experiments.ablations import BOTH, keep_frames, kept_frames, parser_of
+from runs.experiments.ablations import BOTH, check_page, keep_frames, kept_frames, parser_of
 from runs.experiments.lab import SIZES, Lab, new_layers, trained_layers
 from runs.experiments.trials import Figures, Trial, Trials
 from torch import Tensor
@@ -36,8 +36,8 @@ COLUMNS = {
     "PSNR, last": ("of the last", 2),
     "frame difference over real": ("frame difference over real", 3),
     "warp error": ("warp error", 2),
+    "sharpness over real": ("sharpness over real", 3),
     "MMD, clips": ("squared MMD, clips", 2),
-    "MMD, frames": ("frames", 4),
 }
 
 
@@ -84,7 +84,7 @@ def predicted(lab: Lab, model: ImageLDM, video: Aligned, windows: Sequence[Windo
     return torch.cat(parts)
 
 
-def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, dry: bool) -> None:
+def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, page: bool) -> None:
     windows = lab.windows(count=4 * lab.size.held_out)
     real = judging.Real(lab.frames(windows)[:, GIVEN - 1 :])  # from the last given frame on
     for variant, seeds in found.items():
@@ -92,18 +92,19 @@ def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, dr
             figures |= real.figures(kept_frames(trials.trial(variant, seed), "made")[:, GIVEN - 1 :])
     table = results.table(found, COLUMNS)
     print(table)
-    if not dry:
+    if page:
         results.keep("context_guidance", found, trials.settings)
         results.put_table(results.PAGES / "ablations.md", "guidance", table)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    options = parser_of(__doc__).parse_args(arguments)
+    options = parser_of(__doc__, list(SCALES)).parse_args(arguments)
+    check_page(options, "ablations", ["guidance"])
     torch.set_num_threads(options.threads)
     lab = Lab.open(options.work, options.clips, SIZES[options.size])
     trials = Trials(work=options.work / "guidance", settings=lab.settings)
     found = trials.run(options.only or list(SCALES), range(options.seeds), Guidance(lab).make)
-    report(lab, trials, found, dry=options.dry_page)
+    report(lab, trials, found, page=options.page)
 
 
 if __name__ == "__main__":

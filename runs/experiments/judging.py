@@ -1,9 +1,9 @@
 """How the laboratory's models are judged: by the loss on held-out clips, and by clips they make.
 
 The loss is that of training on clips that were left out, at fixed diffusion steps under fixed noise: a number with
-little chance in it, which tells how much of a frame the others say. Made clips are judged from frames alone, in this
-package's features (never an FVD): by the squared maximum mean discrepancy of KID, whose expectation does not depend on
-how few clips there are, where a Frechet distance's does.
+little chance in it, which tells how much of a frame the others say. Made clips are judged by sharpness, motion, and in
+the own video network's features (never an FVD) by the squared maximum mean discrepancy of KID, whose expectation does
+not depend on how few clips there are, where a Frechet distance's does. That network hardly sees noise (corruptions.md).
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ from latentloom.diffusion.objective import add_noise, target
 from latentloom.diffusion.sampler import clip_noise, denoise
 from latentloom.diffusion.schedule import NoiseSchedule
 from latentloom.evaluation.consistency import warp_error
-from latentloom.evaluation.features import frame_features
+from latentloom.evaluation.drift import properties
 from latentloom.evaluation.kernel import squared_mmd
 from latentloom.evaluation.motion import frame_difference
 from latentloom.evaluation.video_network import video_features
@@ -68,7 +68,7 @@ def held_out_losses(
     cache: LatentCache | None = None,
     temporal_text: TextTable | None = None,
 ) -> Tensor:
-    """The squared error of v of each window, the mean over ``Size.times``; the same noise whatever is judged."""
+    """The squared error of the prediction (v) of each window, mean over ``Size.times``; noise is the same for all."""
     schedule, losses = NoiseSchedule.from_scheduler(model.scheduler), []
     for place in range(0, len(windows), BATCH):
         part = windows[place : place + BATCH]
@@ -78,7 +78,7 @@ def held_out_losses(
             noise, times = torch.randn(clean.shape, generator=generator), torch.full((len(part),), time)
             with quickly():
                 made = predict(add_noise(clean, noise, times, schedule), times, conditions).float()
-            wanted = target(clean, noise, times, schedule, "v_prediction")
+            wanted = target(clean, noise, times, schedule, model.scheduler.config["prediction_type"])
             errors.append((made - wanted).square().flatten(1).mean(1))
         losses.append(torch.stack(errors).mean(0))
     return torch.cat(losses)
@@ -123,21 +123,22 @@ class Real:
 
     def __init__(self, clips: Tensor) -> None:
         self.change = mean([frame_difference(clip) for clip in clips])
-        self.clips, self.frames = video_features(clips), frame_features(stills(clips))
+        self.sharpness = mean([sharpness(clip) for clip in clips])
+        self.clips = video_features(clips)
 
     def figures(self, made: Tensor) -> dict[str, float]:
         """Made clips, ``n t h w 3``, beside them."""
         return {
             "frame difference over real": mean([frame_difference(clip) for clip in made]) / self.change,
             "warp error": mean([warp_error(clip) for clip in made]),
+            "sharpness over real": mean([sharpness(clip) for clip in made]) / self.sharpness,
             "MMD, clips": squared_mmd(video_features(made), self.clips),
-            "MMD, frames": squared_mmd(frame_features(stills(made)), self.frames),
         }
 
 
-def stills(clips: Tensor) -> Tensor:
-    """Every fourth frame alone: neighbours are alike."""
-    return clips[:, ::4].flatten(0, 1)
+def sharpness(clip: Tensor) -> float:
+    """Of the frames of ``t h w 3``, mean: the size of neighbours' differences, noise included."""
+    return properties(clip)[2].mean().item()
 
 
 def mean(values: Sequence[Any]) -> float:

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from runs.experiments.trials import Trials
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -111,7 +112,9 @@ class Lab:
         """Shrink the frames of the dataset ``clips`` (made with runs/drive_small) and encode them, if not done yet."""
         dataset = shrunk(Dataset.load(clips), work / "frames", size.pixels)
         vae = Stack.load("drive-small", dtype=torch.float32).vae
-        return cls(work=work, size=size, dataset=dataset, cache=fill_cache(dataset, vae), vae=vae)
+        lab = cls(work=work, size=size, dataset=dataset, cache=fill_cache(dataset, vae), vae=vae)
+        Trials(work=work, settings=lab.settings)  # image models and layers are of all experiments of a folder
+        return lab
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -194,8 +197,13 @@ class Lab:
 
 
 def shrunk(source: Dataset, folder: Path, size: tuple[int, int]) -> Dataset:
-    """The contiguous records of the laboratory's sources, their frames averaged down to ``size``."""
-    with DatasetWriter(folder, {"kind": "laboratory", "size": list(size)}) as writer:
+    """The contiguous records of the laboratory's sources, their frames averaged down to ``size``.
+
+    Raises:
+        ValueError: ``folder`` holds those of other footage.
+    """
+    of = digest_of(source.root / "manifest.jsonl")
+    with DatasetWriter(folder, {"kind": "laboratory", "size": list(size), "of": of}) as writer:
         for record in source.records:
             if record.contiguous and record.id.startswith(SOURCES) and not writer.has(record.id):
                 pixels = source.frames(record, range(record.num_frames)).movedim(-1, 1).float()

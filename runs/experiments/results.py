@@ -20,7 +20,9 @@ from benchmarks.machine import describe_machine
 from latentloom.files import whole_file, write_text
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = ROOT / "docs" / "results"
+PUBLISHED = ROOT / "docs" / "results"
+PAGES = PUBLISHED
+MIN_SEEDS = 3
 STUDENT = {1: 12.706, 2: 4.303, 3: 3.182, 4: 2.776, 5: 2.571, 6: 2.447, 7: 2.365, 8: 2.306, 9: 2.262, 10: 2.228}
 """The 97.5 % quantile of Student's t by degrees of freedom."""
 
@@ -112,6 +114,29 @@ def keep(name: str, found: Found, settings: Mapping[str, Any], **more: Any) -> N
     write_text(PAGES / f"{name}.json", json.dumps(content, indent=1) + "\n")
 
 
+def check_page(name: str, tables: Sequence[str], *, whole: bool) -> None:
+    """Before any work: whether a page may be written and has a place for each of its tables.
+
+    Args:
+        whole: the experiment is of its usual size, all variants and ``MIN_SEEDS`` seeds or more.
+
+    Raises:
+        SystemExit: it would put a trial run's figures in the place of an experiment's, or has no such place.
+    """
+    if not whole and PAGES == PUBLISHED:
+        raise SystemExit(
+            f"--page writes {PUBLISHED}: not with tiny sizes, some variants alone or fewer than {MIN_SEEDS} seeds"
+        )
+    page = PAGES / f"{name}.md"
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
+    if missing := [table for table in tables if not _place(table).search(text)]:
+        raise SystemExit(f"{page} has no place for {missing[0]!r}: <!-- table {missing[0]} --> and <!-- end -->")
+
+
+def _place(table: str) -> re.Pattern[str]:
+    return re.compile(rf"(<!-- table {re.escape(table)} -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
 def put_table(page: Path, name: str, content: str) -> None:
     """Put a table into a page, in the place of the one of that name.
 
@@ -119,7 +144,7 @@ def put_table(page: Path, name: str, content: str) -> None:
         SystemExit: the page has no such place.
     """
     text = page.read_text(encoding="utf-8")
-    place = re.compile(rf"(<!-- table {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    place = _place(name)
     if not place.search(text):
         raise SystemExit(f"{page} has no place for the table {name!r}: <!-- table {name} --> and <!-- end -->")
     write_text(page, place.sub(lambda found: f"{found[1]}{content}\n{found[2]}", text))

@@ -1,10 +1,11 @@
 """Experiment d: what governs the transfer of temporal layers to other image models, and to other footage.
 
-    python -m runs.experiments.transfer work/lab work/clips --other DATA/video_text     # after ablations; half an hour
-    python -m runs.experiments.transfer work/tiny work/clips --other DATA/video_text --size tiny --seeds 1 --dry-page
+    python -m runs.experiments.transfer work/lab work/clips --other DATA/video_text --page      # after ablations
+    python -m runs.experiments.transfer work/tiny work/clips --other DATA/video_text --size tiny --seeds 1
 
-Expected: docs/results/transfer.{json,png} and the tables of docs/results/transfer.md; one core, no GPU. The layers are
-the baseline's of ``ablations`` (made here where that was not run), trained on the image model of their seed. Put on
+Expected: docs/results/transfer.{json,png} and the tables of docs/results/transfer.md in half an hour of one core, no
+GPU. The layers are the baseline's of ``ablations`` (made here where that was not run), trained on the image model of
+their seed. Put on
 
 - that image model trained further for k steps, on the same footage or on other one (animals, people, tables);
 - the image model of another seed, of equal quality and unrelated weights.
@@ -22,7 +23,7 @@ from pathlib import Path
 
 import torch
 from runs.experiments import judging
-from runs.experiments.ablations import ATTENTION, BASELINE, BOTH, parser_of
+from runs.experiments.ablations import ATTENTION, BASELINE, BOTH, check_page, parser_of
 from runs.experiments.lab import SIZES, Lab, new_layers, trained_image, trained_layers
 from runs.experiments.trials import Figures, Trial, Trials, named
 
@@ -30,6 +31,7 @@ from latentloom.align import TemporalLayers, attach
 from latentloom.data.clips import Window, clip_windows, held_out_split, spread
 from latentloom.data.manifest import Caption, Dataset, DatasetWriter
 from latentloom.data.video import read_video
+from latentloom.files import digest_of
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.training.clips import TextTable
 from latentloom.training.image import fill_cache
@@ -197,22 +199,24 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    from runs.experiments.transfer_page import report
+    from runs.experiments.transfer_page import TABLES, report
 
     options = parsed(arguments)
+    check_page(options, "transfer", TABLES)
     torch.set_num_threads(options.threads)
     lab = Lab.open(options.work, options.clips, SIZES[options.size])
     dataset = other_footage(options.other, options.work / "other", lab.size.pixels)
     other = replace(lab, dataset=dataset, cache=fill_cache(dataset, lab.vae))
     transfers = Transfers(lab, other, options.work / "ablations", options.seeds)
-    trials = Trials(work=options.work / "transfer", settings=lab.settings)
+    settings = {**lab.settings, "other": digest_of(dataset.root / "manifest.jsonl")}
+    trials = Trials(work=options.work / "transfer", settings=settings)
     seeds = range(options.seeds)
     found = {
         "distance": trials.run([ITSELF, *receivers(lab), OTHER_SEED], seeds, transfers.distance),
         "domains": trials.run(["all", *DOMAINS], seeds, transfers.domain),
         "encoders": trials.run(ENCODERS, seeds, transfers.encoder),
     }
-    report(trials, found, dry=options.dry_page)
+    report(trials, found, page=options.page)
 
 
 if __name__ == "__main__":

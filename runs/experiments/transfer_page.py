@@ -14,10 +14,11 @@ DISTANCE = {
     "kept": ("gain kept, %", 0),
     "gain, other footage": ("gain on other footage, x 1000", 1),
 }
+TABLES = ("distance", "domains", "encoders", "one less two")
 SOURCES = {"lake": "lake", "jungle": "jungle", "world": "rendered world", "highway": "real highway"}
 
 
-def report(trials: Trials, found: Mapping[str, Mapping[str, Mapping[int, Figures]]], *, dry: bool) -> None:
+def report(trials: Trials, found: Mapping[str, Mapping[str, Mapping[int, Figures]]], *, page: bool) -> None:
     """What layers are worth: the loss of the image model less that with them."""
     distance = {variant: {seed: dict(row) for seed, row in rows.items()} for variant, rows in found["distance"].items()}
     own = {seed: row[IMAGE] - row["loss"] for seed, row in distance[ITSELF].items()}
@@ -46,9 +47,9 @@ def report(trials: Trials, found: Mapping[str, Mapping[str, Mapping[int, Figures
     }
     for name, table in tables.items():
         print(name, table, sep="\n")
-        if not dry:
+        if page:
             results.put_table(results.PAGES / "transfer.md", name, table)
-    if not dry:
+    if page:
         everything = {
             f"{name}: {variant}": rows
             for name, part in (("distance", distance), *gains.items())

@@ -57,25 +57,26 @@ def test_ablations_are_made_and_judged_once(clips, work, tmp_path, monkeypatch):
     few = ("convolution", BASELINE, "alpha for each frame", "end to end", "pixels")
     monkeypatch.setattr(ablations, "VARIANTS", {name: VARIANTS[name] for name in few})
     pages(tmp_path, monkeypatch, "ablations", ("cost", "loss", "differences", "made"))
-    ablations.main([str(work), str(clips), "--size", "tiny", "--seeds", "1"])
+    ablations.main([str(work), str(clips), "--size", "tiny", "--seeds", "1", "--page"])
     page = (tmp_path / "ablations.md").read_text()
     for variant in few:
         assert f"| {variant} |" in page
     found = json.loads((tmp_path / "ablations.json").read_text())["seeds"]
     assert found[BASELINE]["0"]["parameters, M"] > found["convolution"]["0"]["parameters, M"]
     assert found["image model alone (alpha = 1)"]["0"]["loss"] == found[BASELINE]["0"]["loss of the image model"]
+    assert 0 < found["convolution"]["0"]["operations of layers, G"] < found["convolution"]["0"]["operations, G"]
     assert (tmp_path / "ablations.png").is_file()
 
     def never(self, trial):
         raise AssertionError(trial)
 
     monkeypatch.setattr(ablations.Ablations, "make", never)
-    ablations.main([str(work), str(clips), "--size", "tiny", "--seeds", "1", "--dry-page"])
+    ablations.main([str(work), str(clips), "--size", "tiny", "--seeds", "1"])
 
 
 def test_context_guidance_is_judged_at_every_scale_on_one_training(clips, work, tmp_path, monkeypatch):
     pages(tmp_path, monkeypatch, "ablations", ("guidance",))
-    context_guidance.main([str(work), str(clips), "--size", "tiny", "--seeds", "1"])
+    context_guidance.main([str(work), str(clips), "--size", "tiny", "--seeds", "1", "--page"])
     page = (tmp_path / "ablations.md").read_text()
     assert all(f"| {scale} |" in page for scale in context_guidance.SCALES)
     assert len(list((work / "prediction").iterdir())) == 1
@@ -89,12 +90,28 @@ def test_transfers_are_judged_on_image_models_footage_and_text_encoders(clips, w
     clips_of = [clip | {"id": "davis_goat", "split": "train"}, clip]
     (folder / "captions.json").write_text(json.dumps(clips_of))
     pages(tmp_path, monkeypatch, "transfer", ("distance", "domains", "encoders", "one less two"))
-    transfer.main([str(work), str(clips), "--other", str(folder), "--size", "tiny", "--seeds", "1"])
+    transfer.main([str(work), str(clips), "--other", str(folder), "--size", "tiny", "--seeds", "1", "--page"])
     found = json.loads((tmp_path / "transfer.json").read_text())["seeds"]
     assert found["distance: itself"]["0"]["distance"] == 0
     assert found["distance: itself"]["0"]["kept"] == pytest.approx(100)
     assert 0 < found["distance: same footage, 1 steps further"]["0"]["distance"] < 0.1
     assert found["distance: another seed"]["0"]["distance"] > 0.5
+
+
+def test_a_trial_run_is_not_put_in_the_place_of_an_experiment(clips, work):
+    for more in (["--size", "tiny"], ["--seeds", "2"], ["--only", BASELINE]):
+        with pytest.raises(SystemExit, match="not with tiny sizes"):
+            ablations.main([str(work), str(clips), "--page", *more])
+
+
+def test_a_work_folder_of_other_footage_is_refused(clips, work, tmp_path):
+    lab.Lab.open(work, clips, lab.TINY)
+    with DatasetWriter(tmp_path, {"kind": "test", "size": [32, 64]}) as writer:
+        writer.add("lake_train", torch.zeros(6, 32, 64, 3, dtype=torch.uint8), fps=6.5)
+    with pytest.raises(ValueError, match="of"):
+        lab.Lab.open(work, tmp_path, lab.TINY)
+    with pytest.raises(SystemExit, match="layer_steps"):
+        lab.Lab.open(work, clips, replace(lab.TINY, layer_steps=3))
 
 
 def test_an_alpha_for_each_frame_acts_on_its_frame(clips, work):
