@@ -37,7 +37,7 @@ from runs.experiments.reconstruction import (
     rendered_scenes,
     source_table,
 )
-from runs.experiments.results import PAGES, Found, differences, keep, plot_bars, put_table, table
+from runs.experiments.results import MIN_SEEDS, PAGES, Found, check_page, differences, keep, plot_bars, put_table, table
 from runs.experiments.trials import Figures, Trial, Trials
 from torch import Tensor
 
@@ -68,6 +68,7 @@ TRYING = {"lake": 0.22, "jungle": 0.22, "highway": 0.06, "city_gif": 0.12, "worl
 """Shares of the sources among pieces to train on, and among held-out ones."""
 NUM_FRAMES, FPS = 8, 6.5
 CLEAN, NOISY = "clean", "noisy"
+TABLES = (CLEAN, f"{CLEAN} differences", NOISY, f"{NOISY} differences", "psnr by source", "flicker by source")
 STRIDES = {CLEAN: 1, NOISY: 2}
 """Every so many held-out pieces are decoded from latents as they are, and with noise."""
 
@@ -255,6 +256,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
+    if options.page:
+        check_page(NAME, TABLES, whole=not options.tiny and options.seeds >= MIN_SEEDS)
     torch.set_num_threads(options.threads)
     given = {name: value for name, value in vars(options).items() if value is not None and hasattr(Size, name)}
     size = replace(TINY if options.tiny else Size(), **given)

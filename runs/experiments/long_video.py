@@ -23,8 +23,8 @@ from typing import Any
 import torch
 from runs.drive_small.world import add_scene
 from runs.experiments.long_video_figures import Footage, Look, Read, RealWindows, figures_of, held_out_clips
-from runs.experiments.long_video_page import NAME, plot, sheet, write_tables
-from runs.experiments.results import PAGES, keep
+from runs.experiments.long_video_page import NAME, TABLES, plot, sheet, write_tables
+from runs.experiments.results import PAGES, check_page, keep
 from runs.experiments.trials import Figures, Trial, Trials, named
 from safetensors.torch import load_file
 from torch import Tensor
@@ -235,6 +235,9 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
+    if options.page:
+        whole = not options.tiny and len(options.settings) == len(SETTINGS) and len(options.starts) == len(STARTS)
+        check_page(NAME, [*TABLES, *NETWORKS, "differences"], whole=whole)
     torch.set_num_threads(1)
     experiment = experiment_of(options)
     footage = digest_of(experiment.dataset.root / "manifest.jsonl")

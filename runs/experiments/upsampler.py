@@ -38,7 +38,7 @@ from runs.experiments.reconstruction import (
     rendered_scenes,
     source_table,
 )
-from runs.experiments.results import PAGES, Found, estimates, keep, plot_bars, put_table, table
+from runs.experiments.results import MIN_SEEDS, PAGES, Found, check_page, estimates, keep, plot_bars, put_table, table
 from runs.experiments.trials import Figures, Trial, Trials
 from torch import Tensor
 
@@ -64,6 +64,7 @@ SEEDED, ONCE = (IMAGE, TEMPORAL, STILL), (BICUBIC, SHIPPED)
 FACTOR = 4
 NUM_FRAMES = 8
 CLIPS = "clips"
+TABLES = ("figures", "differences", "psnr by source", "flicker by source")
 SHARES = {"highway": 0.4, "night": 0.1}
 """Shares of real sources in training; the rest is rendered."""
 REAL, RENDERED = 0.2, 0.8
@@ -223,6 +224,8 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
+    if options.page:
+        check_page(NAME, TABLES, whole=not options.tiny and options.seeds >= MIN_SEEDS)
     torch.set_num_threads(options.threads)
     given = {name: value for name, value in vars(options).items() if value is not None and hasattr(Size, name)}
     given |= {name: tuple(given[name]) for name in ("patch", "crop") if name in given}

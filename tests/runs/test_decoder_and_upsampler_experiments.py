@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
+from typing import ClassVar
 
 import pytest
 import torch
 import torch.nn.functional as F
-from runs.experiments import decoder, reconstruction, upsampler, upsampler_cost
+from runs.experiments import decoder, reconstruction, results, upsampler, upsampler_cost
 from runs.experiments.reconstruction import (
     Judge,
     Piece,
@@ -16,6 +18,7 @@ from runs.experiments.reconstruction import (
     in_parts,
     kept_clips,
 )
+from runs.experiments.results import PAGES
 from runs.experiments.trials import Trial, named
 from runs.experiments.upsampler_cost import Size, cheapest, exponents
 from runs.experiments.upsampler_counting import Case, Cost, Counted, seen_sizes
@@ -78,6 +81,40 @@ def test_differences_are_of_the_seeds_that_both_have():
     assert rows[0].startswith("| video − image | 1.01 ± 0.02 | 0.000 ± 0.000 |")
     assert rows[0].endswith("| **1.010 ± 0.025** |")
     assert rows[1].startswith("| once − image | 3.00 |")
+
+
+class Real:
+    """A judge of whom only the row of real clips is asked."""
+
+    real_row: ClassVar = {0: {"warp": 1.0}}
+
+
+def told_page(folder, monkeypatch, name, modules):
+    """The page of docs/results, its tables empty, in a folder of its own."""
+    text = re.sub(r"(<!-- table .*? -->\n).*?(<!-- end -->)", r"\1\2", (PAGES / name).read_text(), flags=re.DOTALL)
+    (folder / name).write_text(text)
+    for module in (results, *modules):
+        monkeypatch.setattr(module, "PAGES", folder)
+    return folder / name
+
+
+def some_figures(*variants):
+    row = dict.fromkeys((*reconstruction.COLUMNS, "psnr lake", "flicker lake"), 1.0)
+    return {variant: {seed: {f: x + seed for f, x in row.items()} for seed in range(3)} for variant in variants}
+
+
+def test_the_pages_of_decoder_and_upsampler_have_a_place_for_every_table(tmp_path, monkeypatch):
+    page = told_page(tmp_path, monkeypatch, "decoder.md", [decoder])
+    found = some_figures(decoder.IMAGE, *decoder.WAYS, decoder.SHIPPED)
+    decoder.tell({decoder.CLEAN: found, decoder.NOISY: found}, dict.fromkeys((decoder.CLEAN, decoder.NOISY), Real), {})
+    assert all(f"<!-- table {table} -->\n| " in page.read_text() for table in decoder.TABLES)
+    assert json.loads((tmp_path / "decoder.json").read_text())["seeds"][decoder.PLAIN]["2"]["psnr"] == 3
+    page = told_page(tmp_path, monkeypatch, "upsampler.md", [upsampler])
+    upsampler.tell(some_figures(*upsampler.SEEDED, *upsampler.ONCE), Real, {})
+    assert all(f"<!-- table {table} -->\n| " in page.read_text() for table in upsampler.TABLES)
+    results.check_page("upsampler", upsampler_cost.TABLES, whole=False)
+    with pytest.raises(SystemExit, match="no place for 'another'"):
+        results.check_page("upsampler", ["another"], whole=False)
 
 
 # ---- the decoder ----
