@@ -98,12 +98,15 @@ def test_what_cannot_be_judged_is_refused_and_nothing_is_written(latentloom, fil
     (tmp_path / "empty").mkdir()
     (tmp_path / "there.json").write_text("{}")
     latentloom("prepare", films, "-o", tmp_path / "data", "--size", "16x32")
+    write_video(torch.zeros(9, 32, 64, 3, dtype=torch.uint8), tmp_path / "short.mp4", fps=12)
     before = files_under(tmp_path)
 
     def refused(*words):
         return refusal(latentloom("evaluate", *words, "-o", tmp_path / "out.json"))
 
     assert "has no partner" in refused(films, worse, "--paired", *AT)
+    message = refused(films / "drive1.mp4", tmp_path / "short.mp4", "--paired", *AT)
+    assert "short.mp4 has 9 frames, its partner" in message and "drive1.mp4 12" in message
     assert "no such folder" in refused(films, tmp_path / "nothing")
     assert "no videos in this folder" in refused(films, tmp_path / "empty")
     message = refused(films, films, *QUICK, "--window", 100)
@@ -264,6 +267,7 @@ def test_a_copy_of_training_footage_is_named(latentloom, films, worse, tmp_path)
     assert "copy to drive0 from frame 2" in result.out
     found = json.loads((tmp_path / "a.json").read_text())
     clips = found["memorisation"]["clips"]
+    assert clips["clips_each"] == 1, "a video of 8 frames has one window, those of more are asked no more often"
     assert clips["nearest"]["copy"]["distance"] < 3 < clips["real"]["smallest"]
     assert found["memorisation"]["frames"]["nearest"]["copy"]["distance"] <= clips["nearest"]["copy"]["distance"]
     assert found["receipt"]["inputs"]["training"]["videos"] == 2

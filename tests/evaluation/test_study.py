@@ -1,6 +1,6 @@
 """The statistics against closed forms and printed tables; the design against what a blind study must be."""
 
-from itertools import permutations
+from itertools import combinations, permutations
 from math import comb, log, sqrt
 
 import numpy as np
@@ -193,12 +193,13 @@ def test_equal_names_meet_and_no_video_twice():
     assert designed({"a": names(5), "b": names(5, start=5)}, question="Which?", num_pairs=5).num_matched == 0
 
 
-def test_each_two_methods_meet_in_an_order_that_says_nothing():
+def test_each_two_methods_meet_in_an_order_that_says_nothing_and_each_is_first_in_half():
     study = designed({name: names(40) for name in "abc"}, question="Which?", num_pairs=40)
     assert len(study.pairs) == 120
     couples = [tuple(video.method for video in pair.videos) for pair in study.pairs]
     assert {couples.count(("a", "b")) + couples.count(("b", "a"))} == {40}
-    assert 10 < couples.count(("a", "b")) < 30
+    assert {couples.count(couple) for couple in combinations("abc", 2)} == {20}
+    assert 5 < couples[:60].count(("a", "b")) < 15, "the order of pairs tells the side"
     assert len({tuple(sorted(couple)) for couple in couples[:10]}) > 1, "the order of pairs tells the methods"
 
 

@@ -90,7 +90,7 @@ def _given(
         VideoSet,
         check_comparable,
         check_lengths,
-        check_names,
+        check_pairs,
         tell_other_rates,
         video_set,
     )
@@ -111,7 +111,7 @@ def _given(
         ours = video_set("generated", fake, size, fps, options.split).drawn(options.videos, options.seed)
         check_captions(options.clip, ours)
         if options.paired:
-            check_names(theirs, ours)
+            check_pairs(theirs, ours)
         if options.diversity:
             check_groups(ours)
     given = [one for one in (theirs, ours, known) if isinstance(one, VideoSet)]

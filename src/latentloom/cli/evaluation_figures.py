@@ -151,20 +151,29 @@ def _windows(video: "VideoFigures", windows: "Windows") -> "list[Tensor]":
 def _nearest(owners: Sequence[tuple[str, str]], found: "Sequence[NearestClip | None]") -> dict[str, Any]:
     """Smallest and median distance of each side; how many generated videos are nearer than any real one; which.
 
-    Of m generated and n held-out real videos alike, m / (n + 1) are so by chance.
+    Of m generated and n held-out real videos alike, m / (n + 1) are so by chance. Whoever is asked more often comes
+    nearer: distances are the least over equally many clips of each video, ``clips_each``; ``nearest`` is over all.
     """
-    nearest: dict[str, dict[str, NearestClip]] = {"real": {}, "fake": {}}
+    from latentloom.data.clips import spread
+
+    of_videos: dict[str, dict[str, list[NearestClip]]] = {"real": {}, "fake": {}}
     for (side, name), clip in zip(owners, found, strict=True):
-        best = nearest[side].get(name)
-        if clip is not None and (best is None or clip.distance < best.distance):
-            nearest[side][name] = clip
-    distances = {side: sorted(clip.distance for clip in clips.values()) for side, clips in nearest.items()}
+        if clip is not None:
+            of_videos[side].setdefault(name, []).append(clip)
+    each = min(len(clips) for videos in of_videos.values() for clips in videos.values())
+    distances = {
+        side: sorted(min(clips[k].distance for k in spread(len(clips), each)) for clips in videos.values())
+        for side, videos in of_videos.items()
+    }
     return {
         side: {"smallest": values[0], "median": statistics.median(values), "videos": len(values)}
         for side, values in distances.items()
     } | {
+        "clips_each": each,
         "nearer_than_any_real": sum(value < distances["real"][0] for value in distances["fake"]),
         "by_chance": len(distances["fake"]) / (len(distances["real"]) + 1),
-        "real_in_training": sum(value < SAME for value in distances["real"]),
-        "nearest": {name: asdict(clip) for name, clip in nearest["fake"].items()},
+        "real_in_training": sum(any(c.distance < SAME for c in clips) for clips in of_videos["real"].values()),
+        "nearest": {
+            name: asdict(min(clips, key=lambda clip: clip.distance)) for name, clips in of_videos["fake"].items()
+        },
     }

@@ -187,11 +187,21 @@ def check_rates(rates: Mapping[str, Iterable[float]], fps: float | None) -> None
         )
 
 
-def check_names(real: VideoSet, fake: VideoSet) -> None:
-    """Refuse pairs without a partner; two single videos pair whatever they are called. Raises ``ValueError``."""
+def check_pairs(real: VideoSet, fake: VideoSet) -> None:
+    """Refuse a video without a partner, or with one of another length, as far as headers tell. Raises ``ValueError``.
+
+    Two single videos pair whatever they are called.
+    """
     alone = sorted({video.name for video in real.videos} ^ {video.name for video in fake.videos})
     if alone and len(real.videos) + len(fake.videos) > 2:
         raise ValueError(f"--paired: {alone[0]} has no partner of that name; both folders need the same names")
+    for ours, theirs in zip(real.videos, fake.videos, strict=True):
+        counts = ours.num_frames, theirs.num_frames
+        if None not in counts and counts[0] != counts[1]:
+            raise ValueError(
+                f"--paired: {printable(theirs.file)} has {counts[1]} frames, its partner {printable(ours.file)}"
+                f" {counts[0]}; cut both to one length"
+            )
 
 
 def _listed(path: Path) -> tuple[Path, list[Path]]:

@@ -143,6 +143,8 @@ def _print_memorisation(of: Mapping[str, Any]) -> None:
         for kind, found in of.items()
     ]
     print_table(("", "real", "generated"), rows)
+    each = ", ".join(f"{found['clips_each']} {kind}" for kind, found in of.items())
+    print(f"  the least over as many of each video, evenly spread: {each}")
     if count := of["clips"]["real_in_training"]:
         print(f"  {count} real videos are in the training footage: give held-out ones as REAL, or it says nothing")
         return

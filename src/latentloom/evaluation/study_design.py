@@ -29,7 +29,7 @@ class StudyVideo(BaseModel):
 
 
 class StudyPair(BaseModel):
-    """Two videos of different methods, in an order that says nothing."""
+    """Two videos of different methods, in an order that says nothing: of two methods each is first in half of them."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
@@ -89,16 +89,18 @@ def designed(digests: Mapping[str, Mapping[str, str]], *, question: str, num_pai
     content = json.dumps([seed, question, num_pairs, {name: dict(videos) for name, videos in digests.items()}])
     digest = hashlib.sha256(content.encode()).hexdigest()
     draw = np.random.default_rng(int(digest, 16))
-    couples = [
-        [(first, name), (second, other)]
-        for first, second in combinations(digests, 2)
-        for name, other in _couples(list(digests[first]), list(digests[second]), num_pairs, draw)
-    ]
+    couples = []
+    for first, second in combinations(digests, 2):
+        named = _couples(list(digests[first]), list(digests[second]), num_pairs, draw)
+        turns = draw.permutation(num_pairs) % 2  # each method is first in half of its pairs: none gains by its side
+        couples += [
+            [(first, name), (second, other)][:: -1 if turn else 1]
+            for (name, other), turn in zip(named, turns, strict=True)
+        ]
     ids = _opaque_names(3 * len(couples), draw)
     pairs = []
     for place in draw.permutation(len(couples)):
-        shown = [couples[place][side] for side in draw.permutation(2)]
-        videos = tuple(StudyVideo(id=next(ids), method=method, source=name) for method, name in shown)
+        videos = tuple(StudyVideo(id=next(ids), method=method, source=name) for method, name in couples[place])
         pairs.append(StudyPair(id=next(ids), videos=(videos[0], videos[1])))
     return Study(id=digest[:12], question=question, seed=seed, methods=tuple(digests), pairs=tuple(pairs))
 

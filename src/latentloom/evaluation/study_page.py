@@ -169,13 +169,13 @@ function shuffled(items, draw) {
   return items;
 }
 
-// half of the pairs are turned round, so that a rater who likes one side prefers no method by it
+// each method is first in half of its pairs, so that a rater who likes one side prefers no method by it; turned round
+// all together or not at all, they stay so
 function orderFor(name) {
-  const draw = draws(STUDY.study + "|" + name), odd = draw() < 0.5 ? 0 : 1;
-  const turned = shuffled(STUDY.pairs.map((_, i) => i % 2 === odd), draw);
-  return shuffled(STUDY.pairs, draw).map((pair, i) => {
+  const draw = draws(STUDY.study + "|" + name), turned = draw() < 0.5;
+  return shuffled(STUDY.pairs, draw).map(pair => {
     const [first, second] = pair.videos;
-    return { pair: pair.id, left: turned[i] ? second : first, right: turned[i] ? first : second };
+    return { pair: pair.id, left: turned ? second : first, right: turned ? first : second };
   });
 }
 
