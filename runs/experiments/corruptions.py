@@ -33,7 +33,7 @@ from latentloom.evaluation.frechet import frechet_distance_of
 from latentloom.evaluation.kernel import squared_mmd
 from latentloom.evaluation.motion import frame_difference
 from latentloom.evaluation.video_network import SHA256, video_features
-from latentloom.files import save_tensors
+from latentloom.files import digest_of, save_tensors
 from latentloom.precision import autocast, preferred_dtype
 from latentloom.seeds import generator_of
 
@@ -190,7 +190,8 @@ def told(strength: str, figures: Figures) -> Figures:
 def run(work: Path, clips: Path | None, size: Size, seeds: Sequence[int]) -> None:
     """Make the trials that are not there yet, and the page if there is footage."""
     levels = {name: list(strengths) for name, (_, strengths) in LEVELS.items()}
-    settings = {**asdict(size), "fps": FPS, "network": SHA256, "levels": levels, "footage": clips is not None}
+    settings = {**asdict(size), "fps": FPS, "network": SHA256, "levels": levels}
+    settings["footage"] = None if clips is None else digest_of(clips / "manifest.jsonl")
     trials = Trials(work=work, settings=settings)
     windows = rendered(work / "scenes.safetensors", size)
     windows += held_out_windows(Dataset.load(clips), size) if clips else []

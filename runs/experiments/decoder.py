@@ -38,7 +38,7 @@ from runs.experiments.reconstruction import (
     source_table,
 )
 from runs.experiments.results import MIN_SEEDS, PAGES, Found, check_page, differences, keep, plot_bars, put_table, table
-from runs.experiments.trials import Figures, Trial, Trials
+from runs.experiments.trials import Figures, Trial, Trials, weights_of
 from torch import Tensor
 
 from latentloom.align import TemporalLayers
@@ -146,11 +146,13 @@ class Workshop:
     """
 
     def __init__(self, source: Dataset, work: Path, size: Size) -> None:
-        self.size, self.vae = size, Stack.load(STACK).vae
+        stack = Stack.load(STACK)
+        self.size, self.vae = size, stack.vae
         self.dataset = pieces_of(source, work / "pieces", size)
         self.cache = fill_cache(self.dataset, self.vae)
         self.records = [record for record in self.dataset.records if record.split == "val"]
-        settings = {**asdict(size), "footage": digest_of(source.root / "manifest.jsonl")}
+        footage = digest_of(source.root / "manifest.jsonl")
+        settings = {**asdict(size), "footage": footage, "weights": weights_of(stack)}
         self.trials = Trials(work=work / "made", settings=settings)
 
     def make(self, trial: Trial) -> Figures:

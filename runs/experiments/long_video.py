@@ -25,7 +25,7 @@ from runs.drive_small.world import add_scene
 from runs.experiments.long_video_figures import Footage, Look, Read, RealWindows, figures_of, held_out_clips
 from runs.experiments.long_video_page import NAME, TABLES, plot, sheet, write_tables
 from runs.experiments.results import PAGES, check_page, keep
-from runs.experiments.trials import Figures, Trial, Trials, named
+from runs.experiments.trials import Figures, Trial, Trials, named, weights_of
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -95,6 +95,13 @@ class Experiment:
     look: Look = field(default_factory=Look)
     starts: Sequence[tuple[str, int]] = STARTS
     real: Mapping[str, Sequence[str]] = field(default_factory=lambda: REAL)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What all figures depend on, beside variant and start."""
+        footage = digest_of(self.dataset.root / "manifest.jsonl")
+        made = {"weights": weights_of(self.stack), "frames": self.num_frames, "steps": self.steps, "size": self.size}
+        return made | {"footage": footage, "starts": self.starts, "real": self.real, "look": asdict(self.look)}
 
     def window(self, setting: Setting, caption: str) -> ClipRequest:
         clip = self.stack.info.request(caption, num_inference_steps=self.steps)
@@ -240,11 +247,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         check_page(NAME, [*TABLES, *NETWORKS, "differences"], whole=whole)
     torch.set_num_threads(1)
     experiment = experiment_of(options)
-    footage = digest_of(experiment.dataset.root / "manifest.jsonl")
-    begun = {"stack": options.stack, "footage": footage, "frames": experiment.num_frames, "steps": experiment.steps}
-    settings = begun | {"starts": experiment.starts, "real": experiment.real, "look": asdict(experiment.look)}
-    made = Trials(work=options.work / "trials", settings=settings)
-    judged = Trials(work=options.work / f"judged-{video_network.SHA256[:8]}", settings=settings)
+    made = Trials(work=options.work / "trials", settings=experiment.settings)
+    judged = Trials(work=options.work / f"judged-{video_network.SHA256[:8]}", settings=experiment.settings)
 
     def figures(trial: Trial) -> Figures:
         return experiment.judged(made.trial(trial.variant, trial.seed))
@@ -265,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         baselines = {name: baseline for name, baseline in BASELINES.items() if {name, baseline} <= {*found}}
         write_tables(found, list(experiment.references), baselines)
         plot(PAGES / f"{NAME}.png", videos)
-        keep(NAME, found, settings)
+        keep(NAME, found, experiment.settings)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ started again, goes on with the trial it was at (a training within it by its own
 experiment are kept beside its trials: figures of other settings are refused, not mixed.
 """
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from latentloom.files import write_text
+from latentloom.stack import Stack
 
 Figures = dict[str, float]
 
@@ -67,6 +69,11 @@ class Trials:
             write_text(path, json.dumps({"figures": figures}, indent=2) + "\n")
             print(trial.variant, trial.seed, {name: round(value, 4) for name, value in figures.items()}, flush=True)
         return json.loads(path.read_text(encoding="utf-8"))["figures"]
+
+
+def weights_of(stack: Stack) -> str:
+    """One digest of all members of a stack, for settings."""
+    return hashlib.sha256(json.dumps(stack.digests, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def named(variant: str) -> str:

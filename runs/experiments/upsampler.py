@@ -39,7 +39,7 @@ from runs.experiments.reconstruction import (
     source_table,
 )
 from runs.experiments.results import MIN_SEEDS, PAGES, Found, check_page, estimates, keep, plot_bars, put_table, table
-from runs.experiments.trials import Figures, Trial, Trials
+from runs.experiments.trials import Figures, Trial, Trials, weights_of
 from torch import Tensor
 
 from latentloom.align import TemporalLayers
@@ -108,7 +108,8 @@ class Workshop:
         whole = held_out(Dataset.load(work / "pieces"))
         self.pieces = [Piece(kind=piece.kind, frames=_middle(piece.frames, size.crop)) for piece in whole]
         footage = {name: digest_of(of.root / "manifest.jsonl") for name, of in (("large", large), ("held", held))}
-        self.trials = Trials(work=work / "made", settings={**asdict(size), **footage})
+        settings = {**asdict(size), **footage, "weights": weights_of(Stack.load(STACK))}
+        self.trials = Trials(work=work / "made", settings=settings)
 
     def make(self, trial: Trial) -> Figures:
         """Train what is trained, then enlarge the shrunk pieces."""
