@@ -9,7 +9,8 @@ one core with bfloat16 (AMX), no GPU. Killed, the same command goes on. A larger
 
 Windows of drives and rendered scenes that no network has seen are dealt into two halves, by seed. Distances are those
 of the first half, clean, from the second, corrupted: eleven corruptions in four strengths. How far two clean halves
-are apart by chance is measured on forty other deals; a corruption is seen where its distance leaves that range.
+are apart by chance is measured on forty other deals; a corruption is seen where its distance is more than three
+deviations of these above their mean.
 """
 
 import argparse

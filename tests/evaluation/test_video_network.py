@@ -9,12 +9,14 @@ from torch import Tensor
 from latentloom.data.world import random_scene, render
 from latentloom.evaluation import corruptions, video_network
 from latentloom.evaluation.frechet import frechet_distance_of
+from latentloom.evaluation.kernel import squared_mmd
 from latentloom.evaluation.video_network import (
     MIN_FRAMES,
     NUM_FEATURES,
     SHA256,
     VideoNetwork,
     load_video_network,
+    prepared,
     video_features,
 )
 
@@ -79,10 +81,23 @@ def test_larger_frames_are_averaged_down_first(clips, clean):
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )
-def test_more_of_a_fault_is_farther_away(clips, clean, corrupt, strengths):
+def test_more_of_a_fault_is_farther_away_from_the_same_clips(clips, clean, corrupt, strengths):
     distances = [frechet_distance_of(video_features(spoiled(clips, corrupt, s)), clean) for s in strengths]
     between_parts = frechet_distance_of(clean[:5], clean[5:])  # above zero alone, rounding would do
     assert 0 < distances[0] < distances[1] < distances[2] > 0.3 * between_parts
+
+
+def test_it_learned_to_tell_other_clips_played_backward_which_no_untrained_network_does(clips):
+    torch.manual_seed(0)
+    backward = spoiled(clips, corruptions.backward, 1.0)
+    seen = {}
+    for name, network in (("trained", load_video_network()), ("untrained", VideoNetwork().eval())):
+        with torch.no_grad():
+            clean, turned = network(prepared(clips)), network(prepared(backward))
+        deals = [torch.randperm(10, generator=torch.Generator().manual_seed(deal)).split(5) for deal in range(20)]
+        chance = max(squared_mmd(clean[first], clean[second]) for first, second in deals)
+        seen[name] = sum(squared_mmd(clean[first], turned[second]) > chance for first, second in deals)
+    assert seen == {"trained": 20, "untrained": 0}
 
 
 def test_features_of_training_clips_are_about_in_units_of_their_deviation(clean):

@@ -116,7 +116,7 @@ def _print(figures: "StudyFigures") -> None:
         value = "not defined (one rater, or one answer only)" if each.coefficient is None else f"{each.coefficient:.3f}"
         print(f"{one_line(each.first)} and {one_line(each.second)}: {each.agreement} {value}")
         if each.interval.method == "hoeffding":
-            print("  all pairs have the same share: the interval is Hoeffding's bound, the bootstrap has none")
+            print("  few pairs or all of one share: the interval is Hoeffding's bound, a bootstrap claims too much")
     if len(figures.comparisons) > 1:
         print(f"p is of each comparison alone, not corrected for there being {len(figures.comparisons)}")
     _print_raters(figures)

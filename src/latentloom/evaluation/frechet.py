@@ -53,7 +53,7 @@ class FeatureStatistics:
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Between which numbers a distance lies for other videos of the same kind, ``level`` of the time."""
+    """How a distance varies with the videos: its percentiles over draws of them; their number's bias is in all."""
 
     low: float
     high: float

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+MIN_PAIRS = 10  # of a bootstrap
 CONFIDENCE = 0.95
 RESAMPLES = 10_000
 _RESAMPLES_AT_ONCE = 500  # of 10,000 pairs: 40 MB
@@ -126,9 +127,9 @@ def preference_share(counts: Int[np.ndarray, "n 3"]) -> float:
 def share_interval(counts: Int[np.ndarray, "n 3"], *, seed: int = 0) -> Interval:
     """The 95 % interval of ``preference_share``: percentiles of 10,000 bootstrap samples of the pairs.
 
-    Pairs are drawn, not votes: raters of one pair saw the same videos, their votes are no independent evidence. Where
-    all pairs have one share the bootstrap would claim certainty; Hoeffding's bound ``sqrt(log(2 / 0.05) / 2n)``, which
-    holds for any independent scores from 0 to 1, takes its place.
+    Pairs are drawn, not votes: raters of one pair saw the same videos, their votes are no independent evidence. Of
+    fewer than ``MIN_PAIRS`` pairs, or where all have one share, the bootstrap would claim too much; Hoeffding's bound
+    ``sqrt(log(2 / 0.05) / 2n)``, which holds for any independent scores from 0 to 1, takes its place.
 
     Raises:
         ValueError: a pair without votes.
@@ -136,8 +137,8 @@ def share_interval(counts: Int[np.ndarray, "n 3"], *, seed: int = 0) -> Interval
     _check_counts(counts)
     scores, votes = counts @ [1.0, 0.5, 0.0], counts.sum(1).astype(np.float64)
     num_pairs = len(counts)
-    if np.ptp(scores / votes) == 0:
-        share, reach = scores[0] / votes[0], math.sqrt(math.log(2 / (1 - CONFIDENCE)) / (2 * num_pairs))
+    if num_pairs < MIN_PAIRS or np.ptp(scores / votes) == 0:
+        share, reach = scores.sum() / votes.sum(), math.sqrt(math.log(2 / (1 - CONFIDENCE)) / (2 * num_pairs))
         return Interval(low=max(0.0, share - reach), high=min(1.0, share + reach), method="hoeffding")
     draw, shares = np.random.default_rng(seed), []
     for _ in range(RESAMPLES // _RESAMPLES_AT_ONCE):

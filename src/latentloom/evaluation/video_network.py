@@ -1,9 +1,9 @@
 """Features of clips from a small network that this project trained on driving video: for relative use, never an FVD.
 
-A (2+1)D convolutional network (1.0 M weights, shipped in ``assets/video_features``) that learned to tell the steering,
-the way driven per frame, the playback direction, the order of frames, and noise, blur and warps; the model card there
-says from what and how well. Its 96 numbers per clip are the means and deviations of fine channels, which see looks and
-small motion, and the means and largest moments of coarse ones, which see what happens. Which faults it sees:
+A (2+1)D convolutional network (1.0 M weights, shipped in ``assets/video_features``) that was taught the steering, the
+way driven per frame, the playback direction, the order of frames, and noise, blur and warps; which of it it learned,
+and from what, says the model card there. Its 96 numbers per clip are the means and deviations of fine channels, for
+looks and small motion, and the means and largest moments of coarse ones, for what happens. Which faults it sees:
 docs/results/corruptions.md. Not here: the training (``runs/video_features``), the distance (``frechet``).
 """
 
