@@ -16,29 +16,36 @@ in the place of latents; they predict the clean patch, since 192 numbers of nois
 Context guidance has a file of its own (``context_guidance``).
 """
 
-import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from runs.experiments import judging, results
-from runs.experiments.lab import SIZES, Lab, load_into, new_layers, state_of, trained_image, trained_layers
+from runs.experiments import judging
+from runs.experiments.lab import (
+    ATTENTION,
+    BOTH,
+    CONVOLUTION,
+    SIZES,
+    Lab,
+    check_page,
+    load_into,
+    new_layers,
+    parser_of,
+    state_of,
+    trained_image,
+    trained_layers,
+)
 from runs.experiments.trials import Figures, Trial, Trials
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from latentloom.align import TemporalLayers, attach
 from latentloom.conditions import Conditions
 from latentloom.data.latents import LatentCache
-from latentloom.data.sheets import contact_sheet
 from latentloom.files import save_tensors
-from latentloom.layers.attention import TemporalTransformerSpec
 from latentloom.layers.base import Clip
-from latentloom.layers.conv3d import TemporalResBlockSpec
-from latentloom.layers.layer_set import FPS, LayerSet
+from latentloom.layers.layer_set import LayerSet
 from latentloom.layers.mixing import Mixing
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.models.text import encode_text
@@ -53,11 +60,6 @@ PATCH = 8
 BASELINE = "convolution + attention"
 ALONE_TOO = (BASELINE, "pixels", "end to end")
 """Whose image models are judged alone, too: the others share that of the baseline."""
-ATTENTION = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=0, position=3, text=False)
-CONVOLUTION = TemporalResBlockSpec()
-
-
-BOTH = LayerSet(res_block=CONVOLUTION, transformer=ATTENTION, numbers=(FPS,))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +173,7 @@ class Ablations:
             if alpha is None or trial.variant in ALONE_TOO:
                 predict = judging.with_layers(video, alpha)
                 latents = judging.made_latents(model, predict, self.asked, shape, trial.seed, lab.size.steps)
-                keep_frames(trial, name, frames(latents))
+                judging.keep_frames(trial, name, frames(latents))
         video.detach()
         return figures
 
@@ -226,38 +228,6 @@ def operations_of_image(lab: Lab) -> float:
     sets = (replace(BOTH, transformer=None), replace(BOTH, res_block=None), BOTH)
     each = [operations(model, new_layers(model.unet, layers, 0), lab.clip_shape) for layers in sets]
     return each[0] + each[1] - each[2]
-
-
-def keep_frames(trial: Trial, name: str, frames: Tensor) -> None:
-    """Made clips, and a sheet of eight of them."""
-    save_tensors(trial.folder / f"{name}.safetensors", {"frames": frames})
-    shown = frames[:: max(1, len(frames) // 8)][:8]
-    contact_sheet(shown.flatten(0, 1), trial.folder / f"{name}.png", columns=shown.shape[1])
-
-
-def kept_frames(trial: Trial, name: str) -> Tensor:
-    return load_file(trial.folder / f"{name}.safetensors")["frames"]
-
-
-def parser_of(description: str | None, variants: Sequence[str] | None = None) -> argparse.ArgumentParser:
-    """The arguments of the laboratory's experiments; with ``variants`` some of them may be asked for alone."""
-    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", type=Path)
-    parser.add_argument("clips", type=Path, help="the dataset folder of runs/drive_small")
-    parser.add_argument("--size", choices=SIZES, default="small")
-    parser.add_argument("--seeds", type=int, choices=range(1, 101), metavar="N", default=3)
-    if variants is not None:
-        parser.add_argument("--only", nargs="+", choices=variants, metavar="VARIANT", help="some alone")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--page", action="store_true", help="write tables and plots to docs/results")
-    return parser
-
-
-def check_page(options: argparse.Namespace, name: str, tables: Sequence[str]) -> None:
-    """``results.check_page``, where a page is asked for."""
-    if options.page:
-        usual = options.size != "tiny" and options.seeds >= results.MIN_SEEDS
-        results.check_page(name, tables, whole=usual and not getattr(options, "only", None))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,7 +1,7 @@
 """The tables and the plot of the ablations, from their trials (``ablations``)."""
 
 from runs.experiments import judging, results
-from runs.experiments.ablations import BASELINE, kept_frames, operations_of_image
+from runs.experiments.ablations import BASELINE, operations_of_image
 from runs.experiments.lab import SOURCES, Lab
 from runs.experiments.trials import Figures, Trials
 
@@ -30,7 +30,7 @@ def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, pa
     for variant, seeds in found.items():
         for seed, figures in seeds.items():
             trial = trials.trial(variant, seed)
-            figures |= real.figures(kept_frames(trial, "made"))
+            figures |= real.figures(judging.kept_frames(trial, "made"))
             if variant != OTHER_SPACE:
                 figures["operations of layers, G"] = figures["operations, G"] - image
             if variant == BASELINE:
@@ -39,7 +39,7 @@ def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, pa
                     for name, value in figures.items()
                     if name.startswith("loss of the image model")
                 }
-                alone[seed] = own | real.figures(kept_frames(trial, "alone"))
+                alone[seed] = own | real.figures(judging.kept_frames(trial, "alone"))
     everything = {**found, ALONE: alone}
     latent = {variant: rows for variant, rows in everything.items() if variant != OTHER_SPACE}
     less = results.differences(latent, BASELINE, "loss")

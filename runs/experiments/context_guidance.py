@@ -13,8 +13,7 @@ from dataclasses import replace
 
 import torch
 from runs.experiments import judging, results
-from runs.experiments.ablations import BOTH, check_page, keep_frames, kept_frames, parser_of
-from runs.experiments.lab import SIZES, Lab, new_layers, trained_layers
+from runs.experiments.lab import BOTH, SIZES, Lab, check_page, new_layers, parser_of, trained_layers
 from runs.experiments.trials import Figures, Trial, Trials
 from torch import Tensor
 
@@ -58,7 +57,7 @@ class Guidance:
         latents = predicted(lab, model, video, self.windows, SCALES[trial.variant], trial.seed)
         video.detach()
         frames = judging.decoded(lab, latents)
-        keep_frames(trial, "made", frames)
+        judging.keep_frames(trial, "made", frames)
         real = lab.frames(self.windows)
         errors = torch.stack([psnr(made, true) for made, true in zip(frames, real, strict=True)])[:, GIVEN:]
         return {"PSNR": errors.mean().item(), "PSNR, last": errors[:, -1].mean().item()}
@@ -89,7 +88,7 @@ def report(lab: Lab, trials: Trials, found: dict[str, dict[int, Figures]], *, pa
     real = judging.Real(lab.frames(windows)[:, GIVEN - 1 :])  # from the last given frame on
     for variant, seeds in found.items():
         for seed, figures in seeds.items():
-            figures |= real.figures(kept_frames(trials.trial(variant, seed), "made")[:, GIVEN - 1 :])
+            figures |= real.figures(judging.kept_frames(trials.trial(variant, seed), "made")[:, GIVEN - 1 :])
     table = results.table(found, COLUMNS)
     print(table)
     if page:

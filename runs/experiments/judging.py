@@ -11,12 +11,15 @@ from typing import Any
 
 import torch
 from runs.experiments.lab import SOURCES, Lab
+from runs.experiments.trials import Trial
+from safetensors.torch import load_file
 from torch import Tensor
 
 from latentloom.align import Aligned
 from latentloom.conditions import Conditions
 from latentloom.data.clips import Window
 from latentloom.data.latents import LatentCache
+from latentloom.data.sheets import contact_sheet
 from latentloom.diffusion.guidance import guided
 from latentloom.diffusion.objective import add_noise, target
 from latentloom.diffusion.sampler import clip_noise, denoise
@@ -26,6 +29,7 @@ from latentloom.evaluation.drift import properties
 from latentloom.evaluation.kernel import squared_mmd
 from latentloom.evaluation.motion import frame_difference
 from latentloom.evaluation.video_network import video_features
+from latentloom.files import save_tensors
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.image_ldm import ImageLDM
 from latentloom.precision import autocast, preferred_dtype
@@ -143,3 +147,14 @@ def sharpness(clip: Tensor) -> float:
 
 def mean(values: Sequence[Any]) -> float:
     return float(sum(values) / len(values))
+
+
+def keep_frames(trial: Trial, name: str, frames: Tensor) -> None:
+    """Made clips, and a sheet of eight of them."""
+    save_tensors(trial.folder / f"{name}.safetensors", {"frames": frames})
+    shown = frames[:: max(1, len(frames) // 8)][:8]
+    contact_sheet(shown.flatten(0, 1), trial.folder / f"{name}.png", columns=shown.shape[1])
+
+
+def kept_frames(trial: Trial, name: str) -> Tensor:
+    return load_file(trial.folder / f"{name}.safetensors")["frames"]

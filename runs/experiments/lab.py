@@ -5,6 +5,7 @@ trained as an image model on them, temporal layers trained on that. What is trai
 here: how it is judged (``judging``), what is compared (``ablations``, ``transfer``).
 """
 
+import argparse
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from runs.experiments import results
 from runs.experiments.trials import Trials
 from safetensors.torch import load_file
 from torch import Tensor
@@ -24,7 +26,9 @@ from latentloom.data.latents import LatentCache
 from latentloom.data.manifest import Dataset, DatasetWriter
 from latentloom.diffusion.objective import ObjectiveConfig
 from latentloom.files import digest_of, save_tensors
-from latentloom.layers.layer_set import LayerSet
+from latentloom.layers.attention import TemporalTransformerSpec
+from latentloom.layers.conv3d import TemporalResBlockSpec
+from latentloom.layers.layer_set import FPS, LayerSet
 from latentloom.models.autoencoder import VideoAutoencoder
 from latentloom.models.image_ldm import DenoiserSpec, ImageLDM
 from latentloom.stack import Stack
@@ -36,6 +40,10 @@ from latentloom.training.temporal import TemporalTask, TemporalTraining
 
 SOURCES = ("lake", "jungle", "highway", "world")
 SHARES = {"lake": 0.35, "jungle": 0.15, "highway": 0.15, "world": 0.35}
+ATTENTION = TemporalTransformerSpec(feed_forward_in=0, feed_forward_out=0, position=3, text=False)
+CONVOLUTION = TemporalResBlockSpec()
+BOTH = LayerSet(res_block=CONVOLUTION, transformer=ATTENTION, numbers=(FPS,))
+"""The paper's design, of which one convolution and one attention have equally many parameters."""
 OPTIMIZER = OptimizerConfig(muon_learning_rate=0.004)
 
 
@@ -269,3 +277,27 @@ def new_layers(unet: UNet2DConditionModel, layer_set: LayerSet, seed: int) -> Te
     """Untrained ones of a seed."""
     torch.manual_seed(seed)
     return TemporalLayers.for_network(unet, layer_set)
+
+
+# ---- the commands of its experiments ----
+
+
+def parser_of(description: str | None, variants: Sequence[str] | None = None) -> argparse.ArgumentParser:
+    """The arguments of the laboratory's experiments; with ``variants`` some of them may be asked for alone."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path)
+    parser.add_argument("clips", type=Path, help="the dataset folder of runs/drive_small")
+    parser.add_argument("--size", choices=SIZES, default="small")
+    parser.add_argument("--seeds", type=int, choices=range(1, 101), metavar="N", default=3)
+    if variants is not None:
+        parser.add_argument("--only", nargs="+", choices=variants, metavar="VARIANT", help="some alone")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--page", action="store_true", help="write tables and plots to docs/results")
+    return parser
+
+
+def check_page(options: argparse.Namespace, name: str, tables: Sequence[str]) -> None:
+    """``results.check_page``, where a page is asked for."""
+    if options.page:
+        usual = options.size != "tiny" and options.seeds >= results.MIN_SEEDS
+        results.check_page(name, tables, whole=usual and not getattr(options, "only", None))

@@ -23,8 +23,18 @@ from pathlib import Path
 
 import torch
 from runs.experiments import judging
-from runs.experiments.ablations import ATTENTION, BASELINE, BOTH, check_page, parser_of
-from runs.experiments.lab import SIZES, Lab, new_layers, trained_image, trained_layers
+from runs.experiments.ablations import BASELINE
+from runs.experiments.lab import (
+    ATTENTION,
+    BOTH,
+    SIZES,
+    Lab,
+    check_page,
+    new_layers,
+    parser_of,
+    trained_image,
+    trained_layers,
+)
 from runs.experiments.trials import Figures, Trial, Trials, named
 
 from latentloom.align import TemporalLayers, attach

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 import torch
 from runs.experiments import ablations, context_guidance, lab, results, transfer
-from runs.experiments.ablations import BASELINE, BOTH, VARIANTS, FrameMixing
+from runs.experiments.ablations import BASELINE, VARIANTS, FrameMixing
 from runs.experiments.trials import Trials
 
 from latentloom.align import attach
@@ -117,7 +117,7 @@ def test_a_work_folder_of_other_footage_is_refused(clips, work, tmp_path):
 def test_an_alpha_for_each_frame_acts_on_its_frame(clips, work):
     opened = lab.Lab.open(work, clips, lab.TINY)
     unet = opened.image_model(0).unet
-    layers = lab.new_layers(unet, BOTH, 0)
+    layers = lab.new_layers(unet, lab.BOTH, 0)
     for layer in layers.layers.values():
         layer.mixing = FrameMixing(5)
         torch.nn.init.constant_(layer.mixing.logit[1:], 100.0)  # alpha 1: these frames are the image model's
