@@ -5,8 +5,8 @@
 Expected: a table in about a minute of one core and less than 2 GB; no GPU, no download. Every network is built with the
 true layout of Stable Diffusion 2.1 and its x4 upscaler and called once at its full size on fake tensors: bfloat16, the
 8 key frames of 320x512 with guidance (2 predictions), 13 frames of interpolation, decoding of 8 frames, 8 frames of
-1280x2048 through the upscaler. What is alive at once is counted, tensors alone (`plan.LiveBytes`); kernels and the
-allocator add to it. A card holds a stage where weights and live bytes fit: resident with all networks on it, or
+1280x2048 through the upscaler. What is alive at once is counted, tensors alone (`operations.LiveBytes`); kernels and
+the allocator add to it. A card holds a stage where weights and live bytes fit: resident with all networks on it, or
 offloaded with one network at a time. Nothing of this has run on a GPU.
 """
 
@@ -24,7 +24,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from latentloom.align import TemporalLayers, attach
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import decode_images
-from latentloom.plan import operations_and_memory
+from latentloom.operations import operations_and_memory
 from latentloom.recipes import text
 
 CARDS = (24, 48, 80)  # GB

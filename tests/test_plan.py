@@ -12,7 +12,8 @@ from latentloom.generation.asked import Asked
 from latentloom.generation.videos import Generation, make_videos
 from latentloom.layers.layer_set import LayerSet
 from latentloom.models.upsampler import PixelUpsampler
-from latentloom.plan import HEAP, MAPPED, LiveBytes, _cost, _works, operations_and_memory, plan_of
+from latentloom.operations import LiveBytes
+from latentloom.plan import HEAP, MAPPED, _cost, _works, plan_of, taken
 from latentloom.stack import Stack
 from latentloom.stack_folder import StageInfo
 from latentloom.stages.request import UpsamplingRequest
@@ -36,44 +37,21 @@ def generation(stack: Stack, **asked) -> Generation:
     return Generation.of(stack, Asked(prompt="a road", **asked), [Path("out.mp4")])
 
 
-def test_live_bytes_are_those_of_tensors_alive_at_once():
-    with LiveBytes() as live:
-        a = torch.zeros(1000)
-        b = a + 1
-        del a
-        c = b * 2
-        view = c[:10]
-    assert (live.now, live.most) == (8000, 8000)
-    del b, c
-    assert live.now == 4000, "a view keeps its storage"
-    del view
-    assert live.now == 0
-
-
 def test_blocks_of_the_heap_count_with_its_holes():
-    with LiveBytes(mapped=1.25, heap=2.5) as live:
+    with LiveBytes(taken) as live:
         small = torch.empty(HEAP_BLOCK // 4 - 1)
-        assert live.now == 2.5 * small.nbytes
+        assert live.now == int(HEAP * small.nbytes)
         large = torch.empty(HEAP_BLOCK // 4)
-        assert live.now == 2.5 * small.nbytes + 1.25 * large.nbytes
+        assert live.now == int(HEAP * small.nbytes) + int(MAPPED * large.nbytes)
         del small
-    assert live.now == 1.25 * large.nbytes == 1.25 * HEAP_BLOCK
-
-
-def test_counting_operations_does_not_change_what_is_alive():
-    def enlarged():
-        return torch.nn.functional.interpolate(torch.zeros(1, 4, 8, 8), scale_factor=2, mode="nearest")
-
-    with LiveBytes() as alone:
-        enlarged()
-    assert operations_and_memory(enlarged)[1] == alone.most == 4 * 4 * (8 * 8 + 16 * 16)
+    assert live.now == int(MAPPED * HEAP_BLOCK)
 
 
 def test_fake_tensors_count_what_real_ones_hold(stack):
     for work in _works(generation(stack, frames=40, passes=1, upsampling=UpsamplingRequest())):
         with torch.no_grad():
             work.call(work.frames)  # members are read from disk when they are first needed
-            with LiveBytes(MAPPED, HEAP) as real:
+            with LiveBytes(taken) as real:
                 work.call(work.frames)
         with torch.no_grad():
             operations, memory = _cost(work.call, work.frames)

@@ -24,7 +24,7 @@ from latentloom.layers.layer_set import LayerSet
 from latentloom.models.autoencoder import decode_images
 from latentloom.models.nearby_attention import attending_nearby
 from latentloom.offload import num_bytes
-from latentloom.plan import operations_and_memory
+from latentloom.operations import operations_and_memory
 from latentloom.recipes.text import TEXT_TOKENS
 from latentloom.stack import Stack
 from latentloom.stages.request import UpsamplingRequest

@@ -8,7 +8,6 @@ encoder holds beyond its look-ahead. Measured against real runs in docs/log.md.
 
 import resource
 import time
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +16,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from latentloom.align import attach
 from latentloom.allocator import HEAP_BLOCK, give_back_freed_memory
@@ -28,7 +25,7 @@ from latentloom.diffusion.sampler import num_evaluations
 from latentloom.generation.videos import Generation
 from latentloom.models.latent_upsampler import LatentUpsampler
 from latentloom.offload import num_bytes
-from latentloom.operations import operation_counter
+from latentloom.operations import operations_and_memory
 from latentloom.scenes import SceneTensors
 from latentloom.stack import Stack
 from latentloom.stages.cascade import CascadeStage
@@ -151,10 +148,15 @@ def _planned(stack: Stack, work: _Work, *, measure_speed: bool) -> StagePlan:
     )
 
 
+def taken(size: int) -> int:
+    """Bytes that a buffer of ``size`` takes on the CPU, in a block of its own or among those of the heap."""
+    return int(size * (HEAP if size < HEAP_BLOCK else MAPPED))
+
+
 def _cost(call: Callable[[int], Any], frames: int) -> tuple[float, int]:
     """Operations, and bytes held at once, of one call on fake tensors."""
     with FakeTensorMode(allow_non_fake_inputs=True):
-        return operations_and_memory(lambda: call(frames), mapped=MAPPED, heap=HEAP)
+        return operations_and_memory(lambda: call(frames), taken)
 
 
 def _seconds(call: Callable[[int], Any], frames: int) -> float:
@@ -167,50 +169,6 @@ def _seconds(call: Callable[[int], Any], frames: int) -> float:
             torch.cuda.synchronize()
         took = time.perf_counter() - begun
     return took
-
-
-class LiveBytes(TorchDispatchMode):
-    """The most bytes of tensors that were alive at once within the block; those made before it do not count.
-
-    Args:
-        mapped, heap: by how much a byte on the CPU counts, in a block of its own or among those of the heap.
-    """
-
-    def __init__(self, mapped: float = 1.0, heap: float = 1.0) -> None:
-        super().__init__()
-        self.mapped, self.heap = mapped, heap
-        self.now = self.most = 0
-        self.known = dict[int, weakref.finalize]()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for leaf in tree_leaves(result):
-            if isinstance(leaf, Tensor) and not func.is_view:  # a view of a weight is no new tensor
-                storage = leaf.untyped_storage()
-                if storage._cdata not in self.known:
-                    size = self._taken(storage.nbytes(), leaf.device)
-                    self.now += size
-                    self.most = max(self.most, self.now)
-                    gone = weakref.finalize(storage, self._gone, storage._cdata, size)
-                    self.known[storage._cdata] = gone
-        return result
-
-    def _taken(self, size: int, device: torch.device) -> int:
-        if device.type != "cpu":
-            return size
-        return int(size * (self.heap if size < HEAP_BLOCK else self.mapped))
-
-    def _gone(self, storage: int, size: int) -> None:
-        del self.known[storage]
-        self.now -= size
-
-
-def operations_and_memory(call: Callable[[], object], *, mapped: float = 1.0, heap: float = 1.0) -> tuple[float, int]:
-    """Floating-point operations of a call, and its ``LiveBytes``; for tensors without values, too."""
-    # the counter takes operators apart, which then hold more than they really do: bytes are counted before it
-    with operation_counter() as counter, LiveBytes(mapped, heap) as live:
-        call()
-    return float(counter.get_total_flops()), live.most
 
 
 def _works(generation: Generation) -> Iterator[_Work]:
@@ -351,11 +309,15 @@ def _enlarged(generation: Generation) -> _Work | None:
     if not isinstance(upsampler, LatentUpsampler):
         return None
     assert generation.asked.upsampling is not None
-    upsampler.decoder_reach = generation.asked.upsampling.decoder_reach
+    reach = generation.asked.upsampling.decoder_reach
 
     def call(frames: int) -> None:
         latents = torch.zeros(1, frames, upsampler.channels, clip.height, clip.width, device=upsampler.device)
-        upsampler.pixels_of(latents.to(upsampler.dtype))
+        before, upsampler.decoder_reach = upsampler.decoder_reach, reach
+        try:
+            upsampler.pixels_of(latents.to(upsampler.dtype))
+        finally:
+            upsampler.decoder_reach = before
 
     frames = generation.request.num_frames * len(generation.outputs)
     return _Work(stage="enlarged frames", calls=frames, frames=1, call=call, networks=stack.upsampling_networks)
