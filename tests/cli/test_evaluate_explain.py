@@ -6,6 +6,8 @@ import pytest
 from tests.cli.evaluation_films import QUICK, worse_films
 from tests.command import files_under, refusal
 
+from latentloom.cli.explain import SCHEMA
+
 pytestmark = pytest.mark.filterwarnings("ignore:a Frechet distance of")
 
 
@@ -35,7 +37,7 @@ def test_it_names_what_differs_and_what_usually_matters(latentloom, films, worse
 
 
 def result_of(**values):
-    return json.dumps({"schema": 2, "receipt": {"seed": 0}, **values})
+    return json.dumps({"schema": SCHEMA, "receipt": {"seed": 0}, **values})
 
 
 @pytest.mark.parametrize(
@@ -46,7 +48,7 @@ def result_of(**values):
         ("[" * 100_000, "is no JSON"),
         ('{"receipt": 1}', "holds no receipt of an evaluation"),
         ('{"stack": {"name": "x"}, "seed": 1}', "holds no receipt of an evaluation"),
-        (result_of(schema=3), "newer version"),
+        (result_of(schema=SCHEMA + 1), "newer version"),
         (result_of(schema="x"), "newer version"),
         ('{"receipt": {}, "receipt": {}}', "occurs twice"),
     ],

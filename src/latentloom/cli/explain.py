@@ -13,8 +13,8 @@ MAX_FILES = 5
 SINGLE_FILES = (".files.", ".made.videos.", ".members.")
 """Parts of fields of which there are many; ``MAX_FILES`` of each kind of weight are shown."""
 SHOWN_OF_A_HASH = 12
-SCHEMA = 2
-"""Of what ``evaluate -o`` writes; 1 had no field of that name."""
+SCHEMA = 3
+"""Of what ``evaluate -o`` writes; 1 had no such field, until 2 KID counted pairs within one video, too."""
 NUMBERS = (
     ("FVD", ("fvd", "distance")),
     ("FID", ("fid", "distance")),
@@ -42,7 +42,7 @@ def explain(
     """Tell why two results differ: the numbers, then what they were measured with, what usually matters first."""
     reports = _report(first), _report(second)
     if reports[0].get("schema") != reports[1].get("schema"):
-        print("written by different versions of evaluate: fields may be called otherwise, and differ for that alone")
+        print("written by different versions of evaluate: fields may be called and figures defined otherwise")
     from latentloom.cli.tables import print_table
     from latentloom.evaluation.receipt import differences
 
