@@ -166,6 +166,12 @@ LINES = (
     ),
     Line(question="1,000 frames, S = 1, less S = 2", paper="both used, not compared", first="S = 1", **LONG),
     Line(question="the same, 150 of context noise, less none", paper="not told", first="context noise 150", **LONG),
+    Line(
+        question="the same, all frames at once, less prediction",
+        paper="both shown, not compared",
+        first="convolutional in time",
+        **LONG,
+    ),
 )
 
 
