@@ -4,8 +4,8 @@
     python -m runs.experiments.long_video work/tiny --tiny
     python -m runs.experiments.long_video work/longer --dataset work/clips --frames 5000 --steps 25 --device cuda
 
-Expected: docs/results/long_video.md, .json, .png and a sheet per setting in WORK in about 80 minutes of one core (AMX,
-bfloat16; estimated, it has not run to the end), without GPU; the tiny twin in half a minute, which makes its own
+Expected: docs/results/long_video.md, .json, .png and a sheet per setting in WORK in about 85 minutes of one core (AMX,
+bfloat16), without GPU; the tiny twin in half a minute, which makes its own
 footage and writes no page; the third line is the larger twin. A seed is a held-out frame to begin with and the noise.
 Each setting changes one thing of the stack's own; ``convolutional in time`` denoises all frames at once, from the same
 words and noise, without a given frame. Frames are decoded each for itself, those that are looked at alone. Latents are
