@@ -37,7 +37,7 @@ from runs.experiments.lab import (
     trained_image,
     trained_layers,
 )
-from runs.experiments.trials import Figures, Trial, Trials
+from runs.experiments.trials import Figures, Trial, Trials, command
 from torch import Tensor, nn
 
 from latentloom.align import TemporalLayers, attach
@@ -248,4 +248,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

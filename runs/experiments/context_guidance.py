@@ -14,7 +14,7 @@ from dataclasses import replace
 import torch
 from runs.experiments import judging, results
 from runs.experiments.lab import BOTH, SIZES, Lab, check_page, new_layers, parser_of, trained_layers
-from runs.experiments.trials import Figures, Trial, Trials
+from runs.experiments.trials import Figures, Trial, Trials, command
 from torch import Tensor
 
 from latentloom.align import Aligned, attach
@@ -107,4 +107,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

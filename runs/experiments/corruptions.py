@@ -1,6 +1,6 @@
 """Whether the figures see known faults and rank them: graded corruptions of held-out clips (not done in the paper).
 
-    python -m runs.experiments.corruptions work/corruptions --clips work/clips
+    python -m runs.experiments.corruptions work/corruptions --clips work/clips --page
     python -m runs.experiments.corruptions work/tiny --tiny              # the same path in seconds, of no use
 
 work/clips is the footage of ``runs/drive_small``. Expected: docs/results/corruptions.md, about a quarter of an hour of
@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from runs.experiments import corruptions_page
-from runs.experiments.trials import Figures, Trial, Trials
+from runs.experiments.results import MIN_SEEDS, check_page
+from runs.experiments.trials import Figures, Trial, Trials, command
 from torch import Tensor
 
 from latentloom.data.clips import clip_windows
@@ -188,8 +189,8 @@ def told(strength: str, figures: Figures) -> Figures:
     return {f"{name} at {strength}": value for name, value in figures.items()}
 
 
-def run(work: Path, clips: Path | None, size: Size, seeds: Sequence[int]) -> None:
-    """Make the trials that are not there yet, and the page if there is footage."""
+def run(work: Path, clips: Path | None, size: Size, seeds: Sequence[int], *, page: bool) -> None:
+    """Make the trials that are not there yet, and tell what they say."""
     levels = {name: list(strengths) for name, (_, strengths) in LEVELS.items()}
     settings = {**asdict(size), "fps": FPS, "network": SHA256, "levels": levels}
     settings["footage"] = None if clips is None else digest_of(clips / "manifest.jsonl")
@@ -200,22 +201,26 @@ def run(work: Path, clips: Path | None, size: Size, seeds: Sequence[int]) -> Non
     experiment = Experiment(torch.stack(windows))
     clean = {deal: trials.once(trials.trial("clean", deal), experiment.between_clean) for deal in range(size.deals)}
     found = trials.run(list(LEVELS), seeds, experiment.corrupted)
-    corruptions_page.report(trials, found, clean, len(windows), dry=clips is None)
+    corruptions_page.report(trials, found, clean, len(windows), page=page)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("work", type=Path)
-    parser.add_argument("--clips", type=Path, help="footage of runs/drive_small; without it nothing is written to docs")
+    parser.add_argument("--clips", type=Path, help="footage of runs/drive_small, beside rendered scenes")
     parser.add_argument("--scenes", type=int, default=Size().scenes)
     parser.add_argument("--num-frames", type=int, default=Size().num_frames)
     parser.add_argument("--pixels", type=int, nargs=2, default=Size().pixels, metavar=("HEIGHT", "WIDTH"))
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--page", action="store_true", help="write tables and plot to docs/results")
     given = parser.parse_args(arguments)
     size = TINY if given.tiny else Size(scenes=given.scenes, num_frames=given.num_frames, pixels=tuple(given.pixels))
-    run(given.work, None if given.tiny else given.clips, size, given.seeds)
+    if given.page:
+        whole = given.clips is not None and size == Size() and len(given.seeds) >= MIN_SEEDS
+        check_page("corruptions", corruptions_page.TABLES, whole=whole)
+    run(given.work, None if given.tiny else given.clips, size, given.seeds, page=given.page)
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -8,13 +8,14 @@ from typing import Any
 from runs.experiments import results
 from runs.experiments.trials import Figures, Trials
 
+TABLES = ("seen", "units", "clean")
 SEEN = 3.0
 """A distance counts as seen above the mean of two clean halves by so many of their deviations."""
 Found = Mapping[str, Mapping[int, Figures]]
 
 
-def report(trials: Trials, found: Found, clean: Mapping[int, Figures], windows: int, *, dry: bool) -> None:
-    """Print the tables; unless ``dry`` put them into the page, with the plot and the figures."""
+def report(trials: Trials, found: Found, clean: Mapping[int, Figures], windows: int, *, page: bool) -> None:
+    """Print the tables; for a ``page`` put them there, with the plot and the figures."""
     metrics = list(next(iter(clean.values())))
     chance = {name: [row[name] for row in clean.values()] for name in metrics}
     units = {
@@ -30,10 +31,9 @@ def report(trials: Trials, found: Found, clean: Mapping[int, Figures], windows: 
     }
     for name, table in tables.items():
         print(name, table, sep="\n")
-    if not dry:
-        page = results.PAGES / "corruptions.md"
+    if page:
         for name, table in tables.items():
-            results.put_table(page, name, table)
+            results.put_table(results.PAGES / "corruptions.md", name, table)
         more: dict[str, Any] = {"windows": windows, "clean": {str(deal): dict(row) for deal, row in clean.items()}}
         results.keep("corruptions", found, trials.settings, **more)
         plot(units, levels)

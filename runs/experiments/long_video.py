@@ -25,7 +25,7 @@ from runs.drive_small.world import add_scene
 from runs.experiments.long_video_figures import Footage, Look, Read, RealWindows, figures_of, held_out_clips
 from runs.experiments.long_video_page import NAME, TABLES, plot, sheet, write_tables
 from runs.experiments.results import PAGES, check_page, keep
-from runs.experiments.trials import Figures, Trial, Trials, named, weights_of
+from runs.experiments.trials import Figures, Trial, Trials, command, named, weights_of
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -214,7 +214,7 @@ def experiment_of(options: argparse.Namespace) -> Experiment:
         stack=stack,
         dataset=tiny_footage(options.work / "footage"),
         num_frames=TINY_FRAMES,
-        steps=1,
+        steps=2,
         size=(32, 64),
         look=Look(every=2, stretch=16, span=10),
         starts=(("tiny1_a", 0), ("tiny1_a", 8)),
@@ -230,7 +230,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--frames", type=int, default=1002)
     parser.add_argument("--steps", type=int, default=5, help="of the whole denoising, of which prediction walks 0.8")
     parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS))
-    parser.add_argument("--starts", type=int, nargs="+", default=list(range(len(STARTS))))
+    parser.add_argument("--starts", type=int, nargs="+", choices=range(len(STARTS)), default=list(range(len(STARTS))))
     parser.add_argument("--page", action="store_true", help="write tables and plot to docs/results from what is there")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--tiny", action="store_true", help="two short videos of a few pixels, no page")
@@ -273,4 +273,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -35,7 +35,7 @@ from runs.experiments.lab import (
     trained_image,
     trained_layers,
 )
-from runs.experiments.trials import Figures, Trial, Trials, named
+from runs.experiments.trials import Figures, Trial, Trials, command, named
 
 from latentloom.align import TemporalLayers, attach
 from latentloom.data.clips import Window, clip_windows, held_out_split, spread
@@ -230,4 +230,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -8,12 +8,13 @@ experiment are kept beside its trials: figures of other settings are refused, no
 import hashlib
 import json
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from latentloom.files import write_text
+from latentloom.files import one_line, write_text
 from latentloom.stack import Stack
 
 Figures = dict[str, float]
@@ -69,6 +70,15 @@ class Trials:
             write_text(path, json.dumps({"figures": figures}, indent=2) + "\n")
             print(trial.variant, trial.seed, {name: round(value, 4) for name, value in figures.items()}, flush=True)
         return json.loads(path.read_text(encoding="utf-8"))["figures"]
+
+
+def command(main: Callable[[], None]) -> None:
+    """Run an experiment's ``main``; what is wrong with its arguments or folders is told in one line, exit 2."""
+    try:
+        main()
+    except ValueError as error:
+        print(f"error: {one_line(error)}", file=sys.stderr)
+        raise SystemExit(2) from None
 
 
 def weights_of(stack: Stack) -> str:

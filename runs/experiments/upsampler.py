@@ -40,7 +40,7 @@ from runs.experiments.reconstruction import (
     source_table,
 )
 from runs.experiments.results import MIN_SEEDS, PAGES, Found, check_page, estimates, keep, plot_bars, put_table, table
-from runs.experiments.trials import Figures, Trial, Trials, weights_of
+from runs.experiments.trials import Figures, Trial, Trials, command, weights_of
 from torch import Tensor
 
 from latentloom.align import TemporalLayers
@@ -212,7 +212,7 @@ def parsed(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--large", type=Path, help="dataset of large frames to train on; left out with --tiny")
     parser.add_argument("--held", type=Path, help="dataset of large frames that nothing was trained on")
     parser.add_argument("--tiny", action="store_true", help="two steps on rendered scenes")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, choices=range(1, 101), metavar="N", default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--page", action="store_true", help="fill docs/results/upsampler.md")
     for name in ("steps", "batch-size", "held-out"):
@@ -249,4 +249,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -26,6 +26,7 @@ import torch
 from benchmarks.layouts import LAYOUTS, Layout
 from benchmarks.machine import describe_machine
 from runs.experiments.results import PAGES, check_page, drawn, markdown, put_table
+from runs.experiments.trials import command
 from runs.experiments.upsampler_counting import (
     OVERLAP,
     Case,
@@ -284,4 +285,4 @@ def tell(subjects: Sequence[Subject], decoded: Mapping[str, Cost], options: argp
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

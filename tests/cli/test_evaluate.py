@@ -3,6 +3,7 @@
 import hashlib
 import json
 import shutil
+import warnings
 
 import pytest
 import torch
@@ -201,6 +202,14 @@ def test_fewer_videos_are_drawn_by_seed_and_more_than_there_are_refused(latentlo
         assert list(inputs["real"]["files"]) == list(inputs["fake"]["files"])
         names |= set(inputs["real"]["files"])
     assert names == {"drive0", "drive1"}
+
+
+def test_frames_that_are_cropped_are_told(latentloom, films):
+    with pytest.warns(UserWarning, match="of those of 32x64 50 % are judged; --size 32x64 judges all of them"):
+        assert latentloom("evaluate", films, films, *QUICK, "--size", "16x16").code == 0
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="frames are cropped")
+        assert latentloom("evaluate", films, films, *QUICK).code == 0
 
 
 def test_training_footage_of_another_rate_is_searched_and_told_of(latentloom, films, worse, tmp_path):

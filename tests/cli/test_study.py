@@ -59,6 +59,12 @@ def prefer(method):
     return lambda place, videos: "left" if videos[0]["method"] == method else "right"
 
 
+def test_two_names_that_are_nearly_one_are_told(latentloom, study):
+    files = [rated(study, "anna"), rated(study, "Anna ", name="other.csv")]
+    with pytest.warns(UserWarning, match="raters 'Anna ?' and 'anna' count as two"):
+        assert latentloom("study", "result", study, *files).code == 0
+
+
 def test_answers_lead_to_the_figures(latentloom, study, tmp_path):
     def mostly(place, videos):
         return "tie" if place == 0 else prefer("our_method")(place, videos)

@@ -90,7 +90,7 @@ def test_the_page_the_plot_and_the_figures_are_written(tmp_path, monkeypatch):
     (tmp_path / "corruptions.md").write_text("words\n" + "\n".join(places))
     trials = Trials(work=tmp_path / "work", settings={"levels": {"noise": [8, 16]}})
     found = {"noise": {seed: {"a at 0": 1.0, "a at 8": 2.0, "a at 16": 40.0 + seed} for seed in (0, 1)}}
-    corruptions_page.report(trials, found, {0: {"a": 1.0}, 1: {"a": 2.0}}, 12, dry=False)
+    corruptions_page.report(trials, found, {0: {"a": 1.0}, 1: {"a": 2.0}}, 12, page=True)
     assert "| noise | 16 |" in (tmp_path / "corruptions.md").read_text()
     assert json.loads((tmp_path / "corruptions.json").read_text())["windows"] == 12
     assert (tmp_path / "corruptions.png").stat().st_size > 1000

@@ -91,6 +91,7 @@ def _given(
         check_comparable,
         check_lengths,
         check_pairs,
+        tell_crop,
         tell_other_rates,
         video_set,
     )
@@ -117,6 +118,7 @@ def _given(
     given = [one for one in (theirs, ours, known) if isinstance(one, VideoSet)]
     check_comparable(given, fps)
     check_lengths(given, options.windows.span)
+    tell_crop(given, size)
     if known is not None:
         tell_other_rates(known, theirs, fps)
     return theirs, ours, known

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from latentloom.data.manifest import ClipRecord, Dataset
 
 RATE_TOLERANCE = 0.01  # 29.97 and 30 are one rate
+CROP_TOLD = 0.9  # of a frame
 TRAINING = "training"
 """The side that is searched, not compared: its rates may differ."""
 
@@ -134,7 +135,7 @@ def check_comparable(sets: Sequence[VideoSet], fps: float | None) -> None:
             f" {slowest.fps:g} or less"
         )
     check_rates({one.side: [video.fps for video in one.videos] for one in sets if one.side != TRAINING}, fps)
-    sizes = {one.side: sorted({video.size for video in one.videos}) for one in sets}
+    sizes = {one.side: sorted(_sizes(one)) for one in sets}
     if len({size for found in sizes.values() for size in found}) > 1:
         import warnings
 
@@ -146,6 +147,26 @@ def check_comparable(sets: Sequence[VideoSet], fps: float | None) -> None:
             " distances see that; make all at one size for a fair number",
             stacklevel=2,
         )
+
+
+def tell_crop(sets: Sequence[VideoSet], size: tuple[int, int]) -> None:
+    """Warn where the crop to the aspect of ``size`` leaves out more than a tenth of some video's frames."""
+    height, width = size
+    aspects = {(rows, columns): columns / rows * height / width for one in sets for rows, columns in _sizes(one)}
+    shown = {of: min(aspect, 1 / aspect) for of, aspect in aspects.items()}
+    (rows, columns), least = min(shown.items(), key=lambda item: item[1])
+    if least < CROP_TOLD:
+        import warnings
+
+        warnings.warn(
+            f"frames are cropped to {height}x{width}: of those of {rows}x{columns} {100 * least:.0f} % are judged;"
+            f" --size {rows}x{columns} judges all of them",
+            stacklevel=2,
+        )
+
+
+def _sizes(videos: VideoSet) -> set[tuple[int, int]]:
+    return {video.size for video in videos.videos}
 
 
 def tell_other_rates(known: VideoSet, real: VideoSet, fps: float | None) -> None:

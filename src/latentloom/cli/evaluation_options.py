@@ -83,7 +83,7 @@ class EvaluationOptions:
         ),
     ] = None
     batch_size: Annotated[int, typer.Option(help="Clips or frames a network takes at once.")] = 4
-    processes: Annotated[int, typer.Option(help="Take features in so many processes; figures stay the same.")] = 1
+    processes: Annotated[int, typer.Option(help="For tens of videos and more; figures stay the same.")] = 1
     resamples: Annotated[int, typer.Option(help="Redrawn sets of videos for intervals; 0 leaves them out.")] = 100
     seed: Annotated[int, typer.Option(help="Of everything drawn: videos, intervals, subsets of KID.")] = 0
     plots: Annotated[bool, typer.Option("--plots/--no-plots", help="With -o: plots.")] = True

@@ -32,6 +32,7 @@ def plan(
     folder = StackFolder.open(stack)
     from pathlib import Path
 
+    from latentloom.data.video import read_image
     from latentloom.generation.videos import Generation, open_stack
     from latentloom.plan import plan_of
 
@@ -39,6 +40,8 @@ def plan(
     parts = {"upsampler": upsampler, "loras": options.loras, "memory": options.memory}
     opened = open_stack(folder, options.dtype, compute_device(), **parts)
     generation = Generation.of(opened, options.asked(""), outputs)
+    if generation.asked.start_frame is not None:
+        read_image(generation.asked.start_frame)  # refused as `generate` would
     if options.memory is not None:
         from latentloom.budget import fitted
 

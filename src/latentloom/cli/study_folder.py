@@ -8,7 +8,8 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Sequence, Set
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -120,7 +121,20 @@ def read_votes(paths: Iterable[Path], study: Study, *, partial: bool = False) ->
             votes[answered], origin[answered] = vote, path
     if not partial:
         _check_finished(votes, study)
+    _tell_alike({vote.rater for vote in votes.values()})
     return list(votes.values())
+
+
+def _tell_alike(raters: Set[str]) -> None:
+    """Warn of names that differ in case and blanks alone: one person's votes would count twice."""
+    seen = dict[str, str]()
+    for rater in sorted(raters):
+        other = seen.setdefault("".join(rater.casefold().split()), rater)
+        if other != rater:
+            warnings.warn(
+                f"raters {other!r} and {rater!r} count as two; where they are one, leave one of their files out",
+                stacklevel=2,
+            )
 
 
 def _check_finished(votes: Iterable[tuple[str, str]], study: Study) -> None:
