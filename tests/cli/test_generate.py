@@ -276,6 +276,8 @@ def test_a_plan_has_a_line_for_each_stage_and_makes_nothing(latentloom, long_sta
     assert told["memory"] > told["resident"] > 0 and told["stages"][0]["stage"] == "keyframes"
     assert "no upsampler" in refusal(latentloom("plan", long_stack, "--upsample"))
     assert "add --upsample" in refusal(latentloom("plan", long_stack, "--tile", "64x64"))
+    message = refusal(latentloom("plan", long_stack, "--frames", 40, "--dtype", "fp32", "--start-frame", __file__))
+    assert "not a picture" in message
 
 
 def test_a_finished_video_is_never_overwritten_without_force(latentloom, long_stack, tmp_path, monkeypatch):
