@@ -98,11 +98,15 @@ def markdown(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
+def machine() -> dict[str, Any]:
+    """What figures were measured on; without the command, which names paths of that machine."""
+    return {fact: value for fact, value in describe_machine().items() if fact != "command"}
+
+
 def keep(name: str, found: Found, settings: Mapping[str, Any], **more: Any) -> None:
     """Write the figures of an experiment to ``docs/results/NAME.json``, with settings and machine."""
-    machine = {fact: value for fact, value in describe_machine().items() if fact != "command"}  # paths of one machine
     content = {
-        "machine": machine,
+        "machine": machine(),
         "settings": dict(settings),
         "estimates": {
             variant: {figure: asdict(estimate) for figure, estimate in row.items()}

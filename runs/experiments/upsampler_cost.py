@@ -24,8 +24,7 @@ from statistics import mean
 
 import torch
 from benchmarks.layouts import LAYOUTS, Layout
-from benchmarks.machine import describe_machine
-from runs.experiments.results import PAGES, check_page, drawn, markdown, put_table
+from runs.experiments.results import PAGES, check_page, drawn, machine, markdown, put_table
 from runs.experiments.trials import command
 from runs.experiments.upsampler_counting import (
     OVERLAP,
@@ -275,7 +274,7 @@ def tell(subjects: Sequence[Subject], decoded: Mapping[str, Cost], options: argp
     }
     folder = PAGES if options.page else options.work
     options.work.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "upsampler_cost.json", json.dumps({"machine": describe_machine(), **found}, indent=1) + "\n")
+    write_text(folder / "upsampler_cost.json", json.dumps({"machine": machine(), **found}, indent=1) + "\n")
     for subject, name in zip(subjects, ("pixel", "latent"), strict=True):
         plot(subject, folder / f"upsampler_cost_{name}.png")
     for name, content in tables.items():
