@@ -165,7 +165,7 @@ def plot_bars(
             axes.axvline(value, color="black", linestyle="--", linewidth=1)
             axes.annotate(label, (value, 1.0), xycoords=("data", "axes fraction"), fontsize=8, ha="center", va="bottom")
         axes.set_xlabel(axis)
-        axes.set_title(title, fontsize=10, pad=16 if lines else 6)
+        axes.figure.suptitle(title, fontsize=10)  # the axes may be narrower than it
 
 
 @contextmanager
