@@ -1,5 +1,6 @@
 import math
 import warnings
+from statistics import stdev
 
 import numpy as np
 import pytest
@@ -189,9 +190,12 @@ def test_the_interval_holds_the_distance_and_shrinks_with_more_videos():
 def test_the_interval_covers_the_distance_that_other_videos_give():
     """Thirty pairs of sets of one kind: the mean of their distances lies in most of their intervals (level 0.95)."""
     sets = [(vectors(2 * k, 50, 4), vectors(2 * k + 1, 50, 4) + 0.5) for k in range(100, 130)]
-    mean = sum(frechet_distance_of(*pair) for pair in sets) / len(sets)
+    distances = [frechet_distance_of(*pair) for pair in sets]
+    mean = sum(distances) / len(sets)
     intervals = [bootstrap_interval(ours.split(1), theirs.split(1), resamples=40) for ours, theirs in sets]
     assert sum(one.low <= mean <= one.high for one in intervals) >= 24
+    width = sum(one.high - one.low for one in intervals) / len(intervals)
+    assert 0.5 < width / (2 * 1.96 * stdev(distances)) < 1.5, "any interval that is too wide covers"
 
 
 def test_videos_are_drawn_whole_so_that_copies_of_windows_do_not_feign_certainty():
