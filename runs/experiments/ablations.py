@@ -59,7 +59,7 @@ from latentloom.training.temporal import TemporalTask
 PATCH = 8
 BASELINE = "convolution + attention"
 ALONE_TOO = (BASELINE, "pixels", "end to end")
-"""Whose image models are judged alone, too: the others share that of the baseline."""
+"""Whose image models have a loss of their own: the others share that of the baseline, which makes clips alone, too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,7 +170,7 @@ class Ablations:
             losses = judging.held_out_losses(lab, model, judging.with_layers(video, alpha), self.windows, cache=cache)
             figures |= judging.by_source(lab, self.windows, losses, name)
         for name, alpha in (("made", None), ("alone", 1.0)):
-            if alpha is None or trial.variant in ALONE_TOO:
+            if alpha is None or trial.variant == BASELINE:
                 predict = judging.with_layers(video, alpha)
                 latents = judging.made_latents(model, predict, self.asked, shape, trial.seed, lab.size.steps)
                 judging.keep_frames(trial, name, frames(latents))

@@ -58,61 +58,60 @@ class Line:
         ]
 
 
-LOSS = {"page": "ablations", "figure": "loss", "unit": "held-out loss x 1000", "scale": 1000.0}
-LEARNED = {"figure": "learned", "unit": "learned distance", "digits": 3}
-KEPT = {"page": "transfer", "second": "distance: itself", "figure": "kept", "unit": "% of the gain", "digits": 0}
-LONG = {
-    "page": "long_video",
-    "second": "text guidance 1",
-    "figure": "sharpness last/first",
-    "unit": "of the first 100 frames' sharpness",
-}
-BOTH = "convolution + attention"
+def _ablation(question: str, second: str, paper: str = "not told") -> Line:
+    """The paper's design less another, in the loss on held-out clips."""
+    first, unit = "convolution + attention", "held-out loss x 1000"
+    return Line(
+        question=question,
+        paper=paper,
+        page="ablations",
+        first=first,
+        second=second,
+        figure="loss",
+        unit=unit,
+        scale=1000.0,
+    )
+
+
+def _learned(question: str, page: str, first: str, second: str, paper: str) -> Line:
+    """Clips that should equal real ones."""
+    unit = "learned distance"
+    return Line(
+        question=question, paper=paper, page=page, first=first, second=second, figure="learned", unit=unit, digits=3
+    )
+
+
+def _transferred(question: str, receiver: str, paper: str) -> Line:
+    """The gain of layers on another image model less that on their own."""
+    first, second, unit = f"distance: {receiver}", "distance: itself", "% of the gain"
+    return Line(
+        question=question, paper=paper, page="transfer", first=first, second=second, figure="kept", unit=unit, digits=0
+    )
+
+
+def _long(question: str, setting: str, paper: str) -> Line:
+    """A setting less its baseline."""
+    second, figure, unit = "text guidance 1", "sharpness last/first", "of the first 100 frames' sharpness"
+    return Line(
+        question=question, paper=paper, page="long_video", first=setting, second=second, figure=figure, unit=unit
+    )
+
+
+FRAMES, CLIPS = "temporal, discriminator of frames", "temporal, discriminator of clips"
+SHOWN = "transfer shown, not measured"
 LINES = (
-    Line(
-        question="convolution and attention, less attention alone",
-        paper="FVD 534 against 704",
-        first=BOTH,
-        second="attention",
-        **LOSS,
+    _ablation("convolution and attention, less attention alone", "attention", "FVD 534 against 704"),
+    _ablation("the same, less attention with as many parameters", "transformer"),
+    _ablation("the same, less convolution alone", "convolution"),
+    _ablation("the same, less convolutions with as many parameters", "wide convolution"),
+    _ablation(
+        "temporal layers, less the image model alone",
+        "image model alone (alpha = 1)",
+        "FID 48.26 against 47.00 (frames alone)",
     ),
-    Line(
-        question="the same, less attention with as many parameters",
-        paper="not told",
-        first=BOTH,
-        second="transformer",
-        **LOSS,
-    ),
-    Line(question="the same, less convolution alone", paper="not told", first=BOTH, second="convolution", **LOSS),
-    Line(
-        question="the same, less convolutions with as many parameters",
-        paper="not told",
-        first=BOTH,
-        second="wide convolution",
-        **LOSS,
-    ),
-    Line(
-        question="temporal layers, less the image model alone",
-        paper="FID 48.26 against 47.00 (frames alone)",
-        first=BOTH,
-        second="image model alone (alpha = 1)",
-        **LOSS,
-    ),
-    Line(question="alpha learned, less fixed", paper="not told", first=BOTH, second="alpha fixed at 0.5", **LOSS),
-    Line(
-        question="one alpha, less one for each frame",
-        paper="not told",
-        first=BOTH,
-        second="alpha for each frame",
-        **LOSS,
-    ),
-    Line(
-        question="on a trained image model, less end to end from nothing",
-        paper="FVD 534 against 1155",
-        first=BOTH,
-        second="end to end",
-        **LOSS,
-    ),
+    _ablation("alpha learned, less fixed", "alpha fixed at 0.5"),
+    _ablation("one alpha, less one for each frame", "alpha for each frame"),
+    _ablation("on a trained image model, less end to end from nothing", "end to end", "FVD 534 against 1155"),
     Line(
         question="context guidance of 2, less none",
         paper="FVD 509 against 534, FID 54 against 48",
@@ -123,48 +122,22 @@ LINES = (
         figure="MMD, clips",
         unit="squared MMD of clips",
     ),
-    Line(
-        question="temporal decoder, less the image decoder",
-        paper="FVD 32.94 against 390.88",
-        page="decoder",
-        first="temporal, discriminator of clips",
-        second="image decoder",
-        **LEARNED,
+    _learned("temporal decoder, less the image decoder", "decoder", CLIPS, "image decoder", "FVD 32.94 against 390.88"),
+    _learned("its discriminator of frames, less one of clips", "decoder", FRAMES, CLIPS, "FVD 51.01 against 32.94"),
+    _learned(
+        "temporal upsampler, less the image upsampler",
+        "upsampler",
+        "temporal upsampler",
+        "image upsampler",
+        "FVD 45.39 against 165.98",
     ),
-    Line(
-        question="its discriminator of frames, less one of clips",
-        paper="FVD 51.01 against 32.94",
-        page="decoder",
-        first="temporal, discriminator of frames",
-        second="temporal, discriminator of clips",
-        **LEARNED,
+    _transferred(
+        "layers on their image model trained further on the same footage, less on itself",
+        "same footage, 100 steps further",
+        SHOWN,
     ),
-    Line(
-        question="temporal upsampler, less the image upsampler",
-        paper="FVD 45.39 against 165.98",
-        page="upsampler",
-        first="temporal upsampler",
-        second="image upsampler",
-        **LEARNED,
-    ),
-    Line(
-        question="layers on their image model trained further on the same footage, less on itself",
-        paper="transfer shown, not measured",
-        first="distance: same footage, 100 steps further",
-        **KEPT,
-    ),
-    Line(
-        question="the same on other footage, where there is more to gain",
-        paper="transfer shown, not measured",
-        first="distance: other footage, 100 steps further",
-        **KEPT,
-    ),
-    Line(
-        question="layers on an unrelated image model, less on their own",
-        paper="not told",
-        first="distance: another seed",
-        **KEPT,
-    ),
+    _transferred("the same on other footage, where there is more to gain", "other footage, 100 steps further", SHOWN),
+    _transferred("layers on an unrelated image model, less on their own", "another seed", "not told"),
     Line(
         question="layers that read the tuned text encoder, less that of before",
         paper="that of before is used",
@@ -174,14 +147,9 @@ LINES = (
         figure="all",
         unit="gain x 1000",
     ),
-    Line(question="1,000 frames, S = 1, less S = 2", paper="both used, not compared", first="S = 1", **LONG),
-    Line(question="the same, 150 of context noise, less none", paper="not told", first="context noise 150", **LONG),
-    Line(
-        question="the same, all frames at once, less prediction",
-        paper="both shown, not compared",
-        first="convolutional in time",
-        **LONG,
-    ),
+    _long("1,000 frames, S = 1, less S = 2", "S = 1", "both used, not compared"),
+    _long("the same, 150 of context noise, less none", "context noise 150", "not told"),
+    _long("the same, all frames at once, less prediction", "convolutional in time", "both shown, not compared"),
 )
 
 

@@ -190,7 +190,7 @@ def tell(found: Found, judge: Judge, settings: Mapping[str, Any]) -> None:
         put_table(page, f"{figure} by source", source_table(found, figure, digits))
     keep(NAME, found, settings)
     bars = {variant: row[DECIDES] for variant, row in estimates(found).items()}
-    plot_bars(PAGES / f"{NAME}.png", "Learned distance to the real clips", bars, axis="below is better")
+    plot_bars(PAGES / f"{NAME}.png", "Learned distance to the real clips", bars, axis="less is better")
 
 
 def sheets(workshop: Workshop, folder: Path) -> None:

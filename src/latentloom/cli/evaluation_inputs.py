@@ -3,6 +3,7 @@
 import hashlib
 import math
 import statistics
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -137,8 +138,6 @@ def check_comparable(sets: Sequence[VideoSet], fps: float | None) -> None:
     check_rates({one.side: [video.fps for video in one.videos] for one in sets if one.side != TRAINING}, fps)
     sizes = {one.side: sorted(_sizes(one)) for one in sets}
     if len({size for found in sizes.values() for size in found}) > 1:
-        import warnings
-
         shown = [
             f"{side} {' '.join(f'{height}x{width}' for height, width in found[:4])}" for side, found in sizes.items()
         ]
@@ -156,8 +155,6 @@ def tell_crop(sets: Sequence[VideoSet], size: tuple[int, int]) -> None:
     shown = {of: min(aspect, 1 / aspect) for of, aspect in aspects.items()}
     (rows, columns), least = min(shown.items(), key=lambda item: item[1])
     if least < CROP_TOLD:
-        import warnings
-
         warnings.warn(
             f"frames are cropped to {height}x{width}: of those of {rows}x{columns} {100 * least:.0f} % are judged;"
             f" --size {rows}x{columns} judges all of them",
